@@ -1,0 +1,5 @@
+//! Tells dependents where the header is.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+}

@@ -1,0 +1,208 @@
+//! What one call brings: buffers, their layouts, the denominator of the mean.
+
+use crate::{View, ViewMut};
+
+/// What the mean divides by.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Denominator {
+    /// The sum of the weights of the counted rows, or the number of rows with probability targets;
+    /// for the z-loss, the number of counted rows.
+    #[default]
+    Default,
+    /// This number, for both: the tokens of all micro-batches, say. Finite and at least 0; 0
+    /// follows [`EmptyMean`](crate::EmptyMean).
+    Value(f64),
+}
+
+/// The buffers of one [`Plan::run`](crate::Plan::run).
+///
+/// Logits, their gradient and probability targets have shape (outer, classes, inner) and any
+/// strides; everything else is packed. Which outputs and weights must be there, the
+/// [`Problem`](crate::Problem) says. *T* is `f32`, or `f64` with `f64` logits.
+///
+/// ```
+/// # use xent::{Args, Layout, View};
+/// let logits = [0.5f32; 2 * 4]; // two rows of three classes, each padded to four
+/// let targets = [0i64, 2];
+/// let mut loss = [0f32];
+/// let args = Args::new(View::from(&logits).layout(Layout::rows(2, 3).row_stride(4)), &targets)
+///     .loss(&mut loss);
+/// ```
+#[derive(Debug)]
+pub struct Args<'a> {
+    pub(crate) inputs: Inputs<'a>,
+    pub(crate) loss: Option<ViewMut<'a>>,
+    pub(crate) lse: Option<ViewMut<'a>>,
+    pub(crate) stats: Option<ViewMut<'a>>,
+    pub(crate) dlogits: Option<ViewMut<'a>>,
+    pub(crate) argmax: Option<ViewMut<'a>>,
+    pub(crate) correct: Option<ViewMut<'a>>,
+    pub(crate) entropy: Option<ViewMut<'a>>,
+}
+
+/// The buffers of one [`Plan::backward`](crate::Plan::backward).
+#[derive(Debug)]
+pub struct BackwardArgs<'a> {
+    pub(crate) inputs: Inputs<'a>,
+    pub(crate) stats: View<'a>,
+    pub(crate) dlogits: ViewMut<'a>,
+}
+
+/// What forward and backward both read.
+#[derive(Debug)]
+pub(crate) struct Inputs<'a> {
+    pub logits: View<'a>,
+    pub targets: View<'a>,
+    pub class_weights: Option<View<'a>>,
+    pub row_weights: Option<View<'a>>,
+    pub dloss: Option<View<'a>>,
+    pub denominator: Denominator,
+}
+
+impl<'a> Inputs<'a> {
+    fn new(logits: View<'a>, targets: View<'a>) -> Self {
+        Inputs {
+            logits,
+            targets,
+            class_weights: None,
+            row_weights: None,
+            dloss: None,
+            denominator: Denominator::Default,
+        }
+    }
+}
+
+macro_rules! input_setters {
+    () => {
+        /// The weight of each class, *T*, `classes` long. Any sign; a class of weight 0 adds
+        /// nothing, whatever its logit.
+        pub fn class_weights(mut self, weights: impl Into<View<'a>>) -> Self {
+            self.inputs.class_weights = Some(weights.into());
+            self
+        }
+
+        /// The weight of each row, *T*, one for each row.
+        pub fn row_weights(mut self, weights: impl Into<View<'a>>) -> Self {
+            self.inputs.row_weights = Some(weights.into());
+            self
+        }
+
+        /// The upstream gradient, *T*: one value, or with
+        /// [`Reduction::None`](crate::Reduction::None) one for each row. 1 if not given.
+        pub fn dloss(mut self, dloss: impl Into<View<'a>>) -> Self {
+            self.inputs.dloss = Some(dloss.into());
+            self
+        }
+
+        /// What the mean divides by.
+        pub fn denominator(mut self, denominator: Denominator) -> Self {
+            self.inputs.denominator = denominator;
+            self
+        }
+    };
+}
+
+impl<'a> Args<'a> {
+    /// Starts from the logits, (outer, classes, inner), and the targets: one class index for each
+    /// row, or probabilities in the shape of the logits.
+    pub fn new(logits: impl Into<View<'a>>, targets: impl Into<View<'a>>) -> Self {
+        Args {
+            inputs: Inputs::new(logits.into(), targets.into()),
+            loss: None,
+            lse: None,
+            stats: None,
+            dlogits: None,
+            argmax: None,
+            correct: None,
+            entropy: None,
+        }
+    }
+
+    /// The same for logits that their gradient replaces
+    /// ([`Problem::in_place`](crate::Problem::in_place)).
+    pub fn in_place(logits: impl Into<ViewMut<'a>>, targets: impl Into<View<'a>>) -> Self {
+        let dlogits = logits.into();
+        let mut args = Args::new(dlogits.read_too(), targets);
+        args.dlogits = Some(dlogits);
+        args
+    }
+
+    input_setters!();
+
+    /// Where the loss goes, *T*: one value, or one for each row.
+    pub fn loss(mut self, loss: impl Into<ViewMut<'a>>) -> Self {
+        self.loss = Some(loss.into());
+        self
+    }
+
+    /// Where log(sum(exp(z))) goes, *T*, one for each row.
+    pub fn lse(mut self, lse: impl Into<ViewMut<'a>>) -> Self {
+        self.lse = Some(lse.into());
+        self
+    }
+
+    /// Where the statistics for a separate backward call go, two *T* for each row.
+    pub fn stats(mut self, stats: impl Into<ViewMut<'a>>) -> Self {
+        self.stats = Some(stats.into());
+        self
+    }
+
+    /// Where the gradient goes, shape of the logits.
+    pub fn dlogits(mut self, dlogits: impl Into<ViewMut<'a>>) -> Self {
+        self.dlogits = Some(dlogits.into());
+        self
+    }
+
+    /// Where the class of the largest logit goes, `i64`, one for each row.
+    pub fn argmax(mut self, argmax: impl Into<ViewMut<'a>>) -> Self {
+        self.argmax = Some(argmax.into());
+        self
+    }
+
+    /// Where the number of correct rows goes, one `i64`.
+    pub fn correct(mut self, correct: impl Into<ViewMut<'a>>) -> Self {
+        self.correct = Some(correct.into());
+        self
+    }
+
+    /// Where the entropy of the softmax goes, *T*, one for each row.
+    pub fn entropy(mut self, entropy: impl Into<ViewMut<'a>>) -> Self {
+        self.entropy = Some(entropy.into());
+        self
+    }
+}
+
+impl<'a> BackwardArgs<'a> {
+    /// Starts from the logits and targets of a forward run, the statistics that it wrote, and
+    /// where the gradient goes.
+    pub fn new(
+        logits: impl Into<View<'a>>,
+        targets: impl Into<View<'a>>,
+        stats: impl Into<View<'a>>,
+        dlogits: impl Into<ViewMut<'a>>,
+    ) -> Self {
+        BackwardArgs {
+            inputs: Inputs::new(logits.into(), targets.into()),
+            stats: stats.into(),
+            dlogits: dlogits.into(),
+        }
+    }
+
+    /// The same for logits that their gradient replaces
+    /// ([`Problem::in_place`](crate::Problem::in_place)).
+    pub fn in_place(
+        logits: impl Into<ViewMut<'a>>,
+        targets: impl Into<View<'a>>,
+        stats: impl Into<View<'a>>,
+    ) -> Self {
+        let dlogits = logits.into();
+        BackwardArgs {
+            inputs: Inputs::new(dlogits.read_too(), targets.into()),
+            stats: stats.into(),
+            dlogits,
+        }
+    }
+
+    input_setters!();
+}

@@ -1,0 +1,91 @@
+//! What plans on one device share: its threads, and the compiled kernels of a GPU.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cpu::parallel::Threads;
+use crate::{Device, Result};
+
+/// A way to run tasks on the threads of the program that hosts this library.
+///
+/// It calls `task(i)` for every i in `0..tasks`, in any order and on any threads, and returns when
+/// all of those calls have returned. Results do not depend on how it does so.
+pub type ParallelFor = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + Send + Sync;
+
+/// How to make a [`Context`]. The default chooses the device itself and uses all processors.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct ContextOptions {
+    /// The device.
+    pub device: Device,
+    /// Threads of the CPU path: 0 shares rayon's global pool, 1 works on the calling thread, more
+    /// starts a pool of that many, at most [`ContextOptions::MAX_THREADS`].
+    pub threads: usize,
+    /// Takes the place of threads of our own. Excludes `threads`.
+    pub parallel_for: Option<Arc<ParallelFor>>,
+    /// Where compiled GPU kernels are kept; `None` is the user's cache directory. The CPU keeps
+    /// nothing.
+    pub cache_directory: Option<PathBuf>,
+}
+
+impl ContextOptions {
+    /// The largest number of threads that can be asked for.
+    pub const MAX_THREADS: usize = 1024;
+}
+
+impl Default for ContextOptions {
+    fn default() -> Self {
+        ContextOptions {
+            device: Device::auto(),
+            threads: 0,
+            parallel_for: None,
+            cache_directory: None,
+        }
+    }
+}
+
+/// A device with its threads. Cheap to clone; plans keep what they need of it alive.
+#[derive(Clone)]
+pub struct Context {
+    device: Device,
+    threads: Arc<Threads>,
+}
+
+impl Context {
+    /// Makes a context. Starts threads if a number of threads above 1 is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) for a number of threads that is too large or
+    /// contradicts `parallel_for`; [`Error::Resource`](crate::Error::Resource) if a thread could
+    /// not be started.
+    pub fn new(options: ContextOptions) -> Result<Self> {
+        let threads = Threads::new(options.threads, options.parallel_for)?;
+        Ok(Context { device: options.device, threads: Arc::new(threads) })
+    }
+
+    /// The CPU, on rayon's global pool.
+    pub fn cpu() -> Self {
+        Context { device: Device::cpu(), threads: Arc::new(Threads::Shared) }
+    }
+
+    /// The device that [`Device::auto`] chooses.
+    pub fn auto() -> Self {
+        Context { device: Device::auto(), threads: Arc::new(Threads::Shared) }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(crate) fn threads(&self) -> &Arc<Threads> {
+        &self.threads
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("device", &self.device).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,210 @@
+//! All rows of a call: blocks, denominators, reductions.
+//!
+//! Rows are summed in blocks whose size depends on the number of classes alone, each block in
+//! order, and then the blocks in order. No result depends on the threads.
+
+use std::ops::Range;
+
+use super::kernel::{Kernel, Scratch};
+use super::memory;
+use super::parallel::Threads;
+use crate::call::Call;
+use crate::{Denominator, EmptyMean, Error, Problem, Reduction, Result};
+
+/// Which way a call goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// From the logits to all outputs.
+    Forward,
+    /// From the logits and statistics to the gradient.
+    Backward,
+}
+
+/// What one row, or one block of rows, adds to the totals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    /// Weighted cross entropy.
+    pub cross_entropy: f64,
+    /// z-loss, not weighted.
+    pub z_loss: f64,
+    /// Correct rows.
+    pub correct: i64,
+}
+
+/// What the targets of some rows say before any logit is read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    /// Sum of the weights of the counted rows.
+    weight: f64,
+    /// Number of counted rows.
+    rows: u64,
+    /// The first row whose target is no class.
+    invalid: Option<usize>,
+}
+
+/// What the loss is multiplied by, and with it the gradient: 1, or 1 / denominator.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    pub cross_entropy: f64,
+    pub z_loss: f64,
+}
+
+/// Computes all outputs of a call, or writes none if a target is not a class.
+pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, threads: &Threads) -> Result<()> {
+    let blocks = Blocks::new(problem, call.rows);
+    let count = count(problem, call, &blocks, threads)?;
+    let scale = Scale::new(problem, call.denominator, &count);
+    let kernel = Kernel::new(problem, call, scale);
+    match pass {
+        Pass::Forward => {
+            let forward = |rows: Range<usize>, scratch: &mut Scratch| {
+                rows.map(|row| kernel.forward(row, scratch)).fold(Totals::default(), Totals::plus)
+            };
+            let totals = blocks.map(threads, call, forward);
+            finish(
+                problem,
+                call,
+                scale,
+                totals.iter().copied().fold(Totals::default(), Totals::plus),
+            );
+        }
+        Pass::Backward => {
+            blocks.map(threads, call, |rows, scratch| {
+                rows.for_each(|row| kernel.backward(row, scratch));
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The workspace of a call in bytes: one result for each block.
+pub(super) fn workspace_size(problem: &Problem, rows: usize) -> usize {
+    Blocks::new(problem, rows).count() * size_of::<Count>().max(size_of::<Totals>())
+}
+
+fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> Result<Count> {
+    if problem.targets_are_probabilities() {
+        let rows = call.rows as u64;
+        return Ok(Count { weight: call.rows as f64, rows, invalid: None });
+    }
+    let classes = problem.classes;
+    let weight = |data: Option<*const u8>, index| {
+        data.map_or(1.0, |data| f64::from(memory::get::<f32>(data, index)))
+    };
+    let counts = blocks.map(threads, call, |rows, _: &mut ()| {
+        rows.map(|row| match call.targets.index(row) {
+            index if problem.ignore_index == Some(index) => Count::default(),
+            index if (0..classes as i64).contains(&index) => {
+                let class = weight(call.class_weights, index as usize);
+                Count { weight: class * weight(call.row_weights, row), rows: 1, invalid: None }
+            }
+            _ => Count { invalid: Some(row), ..Count::default() },
+        })
+        .fold(Count::default(), Count::plus)
+    });
+    let count = counts.iter().copied().fold(Count::default(), Count::plus);
+    match count.invalid {
+        Some(row) => Err(Error::InvalidTarget { row, value: call.targets.index(row), classes }),
+        None => Ok(count),
+    }
+}
+
+fn finish(problem: &Problem, call: &Call, scale: Scale, totals: Totals) {
+    if let (Some(loss), true) = (call.loss, problem.reduction != Reduction::None) {
+        let cross_entropy = totals.cross_entropy * scale.cross_entropy;
+        let z_loss = if problem.z_loss == 0.0 { 0.0 } else { totals.z_loss * scale.z_loss };
+        memory::set(loss, 0, (cross_entropy + z_loss) as f32);
+    }
+    if let Some(correct) = call.correct {
+        memory::set(correct.cast(), 0, totals.correct);
+    }
+}
+
+impl Totals {
+    fn plus(self, other: Totals) -> Totals {
+        Totals {
+            cross_entropy: self.cross_entropy + other.cross_entropy,
+            z_loss: self.z_loss + other.z_loss,
+            correct: self.correct + other.correct,
+        }
+    }
+}
+
+impl Count {
+    fn plus(self, other: Count) -> Count {
+        Count {
+            weight: self.weight + other.weight,
+            rows: self.rows + other.rows,
+            invalid: self.invalid.or(other.invalid),
+        }
+    }
+}
+
+impl Scale {
+    fn new(problem: &Problem, denominator: Denominator, count: &Count) -> Self {
+        let over = |denominator: f64| match problem.empty_mean {
+            EmptyMean::Zero if denominator == 0.0 => 0.0,
+            _ => 1.0 / denominator,
+        };
+        let (cross_entropy, z_loss) = match (problem.reduction, denominator) {
+            (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
+            (Reduction::Mean, Denominator::Default) => {
+                (over(count.weight), over(count.rows as f64))
+            }
+            (Reduction::Mean, Denominator::Value(0.0)) => match problem.empty_mean {
+                EmptyMean::Nan => (f64::NAN, f64::NAN),
+                EmptyMean::Zero => (0.0, 0.0),
+            },
+            (Reduction::Mean, Denominator::Value(value)) => (1.0 / value, 1.0 / value),
+        };
+        Scale { cross_entropy, z_loss }
+    }
+}
+
+/// The rows of a call, in blocks.
+struct Blocks {
+    rows: usize,
+    rows_per_block: usize,
+    /// Whether there is enough work for several threads.
+    large: bool,
+}
+
+impl Blocks {
+    fn new(problem: &Problem, rows: usize) -> Self {
+        const ELEMENTS_PER_BLOCK: usize = 16 * 1024;
+        let classes = problem.classes;
+        Blocks {
+            rows,
+            rows_per_block: (ELEMENTS_PER_BLOCK / classes).clamp(1, 256),
+            large: rows.saturating_mul(classes) >= 4 * ELEMENTS_PER_BLOCK,
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.rows.div_ceil(self.rows_per_block)
+    }
+
+    fn rows(&self, block: usize) -> Range<usize> {
+        let first = block * self.rows_per_block;
+        first..self.rows.min(first + self.rows_per_block)
+    }
+
+    /// Calls `task` for every block, each thread with a state of its own, and keeps the results in
+    /// the workspace of the call.
+    fn map<S: Default, T: Copy>(
+        &self,
+        threads: &Threads,
+        call: &Call,
+        task: impl Fn(Range<usize>, &mut S) -> T + Sync,
+    ) -> &[T] {
+        let blocks = self.count();
+        let tasks = if self.large { threads.suggested_tasks().min(blocks) } else { blocks.min(1) };
+        threads.run(tasks, |index| {
+            let mut state = S::default();
+            for block in blocks * index / tasks..blocks * (index + 1) / tasks {
+                memory::set(call.workspace, block, task(self.rows(block), &mut state));
+            }
+        });
+        memory::slice(call.workspace, blocks)
+    }
+}

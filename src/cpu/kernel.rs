@@ -1,0 +1,496 @@
+//! Cross entropy of one row in `f32`.
+//!
+//! A row is read in chunks that fit the first-level cache:
+//!
+//! 1. for its largest logit m, and whether it holds a NaN;
+//! 2. for the sums over t = z - z(m) <= 0. The sum of exponentials leaves out *one* maximum:
+//!    s = sum(exp t) - 1, so that lse - z\[y\] = log1p(s) - t\[y\] has no cancellation, however
+//!    large the logits are and however far the target is ahead;
+//! 3. for the gradient, from p = exp(t) / (1 + s). At a maximal class 1 - p is s / (1 + s).
+//!
+//! What is done once per row is done in `f64`.
+
+use std::ops::Range;
+
+use super::batch::{Scale, Totals};
+use super::lanes::{self, CHUNK};
+use super::memory::{self, Row};
+use super::squash::{Reference, Squash};
+use super::{math, times};
+use crate::call::Call;
+use crate::{Outputs, Problem, Reduction};
+
+/// Computes the rows of a call.
+pub(super) struct Kernel<'a> {
+    problem: &'a Problem,
+    call: &'a Call,
+    scale: Scale,
+    squash: Squash,
+    class_weights: Option<&'a [f32]>,
+    /// Sum of the class weights; their number without any.
+    weight_sum: f64,
+}
+
+/// One chunk of a row, and what was made of it.
+pub(super) struct Scratch {
+    /// t = z - z(m).
+    t: [f32; CHUNK],
+    /// exp(t).
+    e: [f32; CHUNK],
+    /// dz/dx, where it differs between classes.
+    slope: [f32; CHUNK],
+    /// u = w ((1 - s) q + s/C) of probability targets q.
+    u: [f32; CHUNK],
+    /// The gradient.
+    gradient: [f32; CHUNK],
+    /// The first column of the chunk that t, e and slope hold, if any.
+    prepared: Option<usize>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        let zeros = [0.0; CHUNK];
+        Scratch { t: zeros, e: zeros, slope: zeros, u: zeros, gradient: zeros, prepared: None }
+    }
+}
+
+/// The target of one row.
+#[derive(Clone, Copy)]
+enum Target {
+    Class(usize),
+    Probabilities(Row),
+}
+
+/// The softmax of a row: p = exp(z - z(m)) / (1 + s).
+#[derive(Clone, Copy)]
+struct Softmax {
+    reference: Reference,
+    /// Sum of exp(z - z(m)) without one maximum: an `f32`, as the statistics keep it.
+    s: f64,
+}
+
+/// The sums over one row.
+#[derive(Default)]
+struct Sums {
+    /// sum(exp t) without one maximum.
+    exp: f64,
+    /// -sum(t exp t).
+    entropy: f64,
+    /// -sum(w t), which label smoothing needs.
+    spread: f64,
+    /// -t\[y\], or -sum(u t).
+    target: f64,
+    /// sum(u).
+    mass: f64,
+}
+
+impl<'a> Kernel<'a> {
+    pub fn new(problem: &'a Problem, call: &'a Call, scale: Scale) -> Self {
+        let class_weights =
+            call.class_weights.map(|data| memory::slice::<f32>(data, problem.classes));
+        let weight_sum = match class_weights {
+            Some(weights) => weights.iter().copied().map(f64::from).sum(),
+            None => problem.classes as f64,
+        };
+        let squash = Squash::new(problem);
+        Kernel { problem, call, scale, squash, class_weights, weight_sum }
+    }
+
+    /// Writes all outputs of a row, and returns what it adds to the totals.
+    pub fn forward(&self, row: usize, scratch: &mut Scratch) -> Totals {
+        scratch.prepared = None;
+        let call = self.call;
+        let Some(target) = self.target(row) else {
+            return self.write_ignored(row, scratch);
+        };
+        let logits = call.logits.row(row, call.inner);
+        let (largest, has_nan) = self.largest(logits, scratch);
+        if has_nan || !self.squash.is_defined_for(largest) {
+            let largest = if has_nan { f32::NAN } else { largest };
+            return self.write_undefined(row, largest, scratch);
+        }
+        let argmax = self.argmax(logits, largest, scratch);
+        let reference = self.squash.reference(largest);
+        let sums = self.sums(logits, target, reference, scratch);
+        let softmax = Softmax { reference, s: f64::from(sums.exp as f32) };
+
+        let loss = self.cross_entropy(target, &sums, softmax);
+        let z_loss = self.problem.z_loss * softmax.lse().powi(2);
+        let totals = Totals {
+            cross_entropy: times(self.row_weight(row), loss),
+            z_loss: if self.problem.z_loss == 0.0 { 0.0 } else { z_loss },
+            correct: argmax.is_some_and(|argmax| argmax == self.best(target)).into(),
+        };
+        self.write_loss(row, totals.cross_entropy + totals.z_loss);
+        write(call.lse, row, softmax.lse());
+        write(call.entropy, row, softmax.log1p_s() + sums.entropy / (1.0 + softmax.s));
+        self.write_stats(row, largest, softmax.s as f32);
+        self.write_argmax(row, argmax.map_or(-1, |argmax| argmax as i64));
+        if let Some(dlogits) = call.dlogits {
+            let dlogits = dlogits.row(row, call.inner);
+            self.gradient(row, logits, target, softmax, sums.mass, dlogits, scratch);
+        }
+        totals
+    }
+
+    /// Writes the gradient of a row from its statistics.
+    pub fn backward(&self, row: usize, scratch: &mut Scratch) {
+        scratch.prepared = None;
+        let call = self.call;
+        let (Some(stats), Some(dlogits)) = (call.stats, call.dlogits) else { return };
+        let dlogits = dlogits.row(row, call.inner);
+        let Some(target) = self.target(row) else {
+            return self.fill(dlogits, 0.0, scratch);
+        };
+        let mut largest = [memory::get::<f32>(stats, 2 * row)];
+        let s = memory::get::<f32>(stats, 2 * row + 1);
+        if largest[0].is_nan() || s.is_nan() {
+            return self.fill(dlogits, f32::NAN, scratch);
+        }
+        self.squash.orient(&mut largest);
+        let reference = self.squash.reference(largest[0]);
+        let softmax = Softmax { reference, s: f64::from(s) };
+        let mass = match target {
+            Target::Class(_) => 0.0,
+            Target::Probabilities(q) => self
+                .chunks()
+                .map(|columns| {
+                    let u = self.mix(q, &columns, &mut scratch.u);
+                    lanes::sum_by(u, u, |u, _| u)
+                })
+                .sum(),
+        };
+        let logits = call.logits.row(row, call.inner);
+        self.gradient(row, logits, target, softmax, mass, dlogits, scratch);
+    }
+
+    /// The target of a row; `None` for an ignored one.
+    fn target(&self, row: usize) -> Option<Target> {
+        let targets = &self.call.targets;
+        if self.problem.targets_are_probabilities() {
+            return Some(Target::Probabilities(targets.row(row, self.call.inner)));
+        }
+        let index = targets.index(row);
+        (self.problem.ignore_index != Some(index)).then_some(Target::Class(index as usize))
+    }
+
+    fn row_weight(&self, row: usize) -> f64 {
+        self.call.row_weights.map_or(1.0, |data| memory::get::<f32>(data, row).into())
+    }
+
+    fn class_weight(&self, class: usize) -> f64 {
+        self.class_weights.map_or(1.0, |weights| weights[class].into())
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let classes = self.problem.classes;
+        (0..classes).step_by(CHUNK).map(move |first| first..classes.min(first + CHUNK))
+    }
+
+    /// The largest oriented logit, and whether there is a NaN.
+    fn largest(&self, logits: Row, scratch: &mut Scratch) -> (f32, bool) {
+        self.chunks().fold((f32::NEG_INFINITY, false), |(largest, has_nan), columns| {
+            let (chunk_largest, chunk_has_nan) = lanes::max(self.load(logits, &columns, scratch));
+            (largest.max(chunk_largest), has_nan | chunk_has_nan)
+        })
+    }
+
+    /// The first class with the largest logit, if anybody wants to know.
+    fn argmax(&self, logits: Row, largest: f32, scratch: &mut Scratch) -> Option<usize> {
+        if !self.problem.outputs.intersects(Outputs::ARGMAX | Outputs::CORRECT) {
+            return None;
+        }
+        self.chunks().find_map(|columns| {
+            let x = self.load(logits, &columns, scratch);
+            x.iter().position(|&x| x == largest).map(|class| columns.start + class)
+        })
+    }
+
+    /// The class that the target says: the first most probable one.
+    fn best(&self, target: Target) -> usize {
+        match target {
+            Target::Class(class) => class,
+            Target::Probabilities(q) => {
+                let mut chunk = [0.0; CHUNK];
+                let mut best = (0, f32::NEG_INFINITY);
+                for columns in self.chunks() {
+                    q.load(columns.start, &mut chunk[..columns.len()]);
+                    for (class, &q) in columns.zip(&chunk) {
+                        best = if q > best.1 { (class, q) } else { best };
+                    }
+                }
+                best.0
+            }
+        }
+    }
+
+    fn sums(
+        &self,
+        logits: Row,
+        target: Target,
+        reference: Reference,
+        scratch: &mut Scratch,
+    ) -> Sums {
+        let wants_entropy = self.problem.outputs.contains(Outputs::ENTROPY);
+        let mut sums = Sums::default();
+        let mut maxima = 0;
+        for columns in self.chunks() {
+            self.prepare(logits, &columns, reference, scratch);
+            let (t, e) = (&scratch.t[..columns.len()], &scratch.e[..columns.len()]);
+            sums.exp += lanes::sum_by(e, t, |e, t| if t == 0.0 { 0.0 } else { e });
+            maxima += lanes::count_zeros(t);
+            if wants_entropy {
+                sums.entropy += lanes::sum_by(e, t, |e, t| if e == 0.0 { 0.0 } else { -t * e });
+            }
+            match target {
+                Target::Class(class) => {
+                    if columns.contains(&class) {
+                        sums.target = f64::from(-t[class - columns.start]);
+                    }
+                    if self.problem.label_smoothing != 0.0 {
+                        sums.spread += match self.class_weights {
+                            None => lanes::sum_by(t, t, |t, _| -t),
+                            Some(weights) => lanes::sum_by(&weights[columns], t, minus_product),
+                        };
+                    }
+                }
+                Target::Probabilities(q) => {
+                    let u = self.mix(q, &columns, &mut scratch.u);
+                    sums.target += lanes::sum_by(u, t, minus_product);
+                    sums.mass += lanes::sum_by(u, u, |u, _| u);
+                }
+            }
+        }
+        sums.exp += f64::from(maxima - 1);
+        sums
+    }
+
+    /// The loss of a row of weight 1, without the z-loss.
+    fn cross_entropy(&self, target: Target, sums: &Sums, softmax: Softmax) -> f64 {
+        let log1p_s = softmax.log1p_s();
+        match target {
+            Target::Class(class) => {
+                let smoothing = self.problem.label_smoothing;
+                let hit = times(self.class_weight(class), log1p_s + sums.target);
+                let spread = self.weight_sum * log1p_s + sums.spread;
+                let share = smoothing / self.problem.classes as f64;
+                times(1.0 - smoothing, hit) + times(share, spread)
+            }
+            Target::Probabilities(_) => sums.mass * log1p_s + sums.target,
+        }
+    }
+
+    /// Writes the gradient of a row: (factor p - hits) dz/dx, where factor is what all hits add up
+    /// to, plus the part of the z-loss.
+    #[allow(clippy::too_many_arguments)] // a row: who, from what, to where
+    fn gradient(
+        &self,
+        row: usize,
+        logits: Row,
+        target: Target,
+        softmax: Softmax,
+        mass: f64,
+        dlogits: Row,
+        scratch: &mut Scratch,
+    ) {
+        let problem = self.problem;
+        let upstream = self.call.dloss.map_or(1.0, |dloss| {
+            f64::from(memory::get::<f32>(dloss.data, if dloss.per_row { row } else { 0 }))
+        });
+        let unit = upstream * self.scale.cross_entropy * self.row_weight(row);
+        let z_part = match problem.z_loss {
+            0.0 => 0.0,
+            z_loss => upstream * self.scale.z_loss * 2.0 * z_loss * softmax.lse(),
+        };
+        let spread = unit * problem.label_smoothing / problem.classes as f64;
+        let p_max = 1.0 / (1.0 + softmax.s);
+        let rest = softmax.s / (1.0 + softmax.s); // 1 - p_max
+        let slope = self.squash.constant_slope();
+
+        for columns in self.chunks() {
+            self.prepare(logits, &columns, softmax.reference, scratch);
+            let Scratch { t, e, slope: slopes, u, gradient, .. } = &mut *scratch;
+            let len = columns.len();
+            let (t, e, gradient) = (&t[..len], &e[..len], &mut gradient[..len]);
+            match target {
+                Target::Class(class) => {
+                    let hit = unit * (1.0 - problem.label_smoothing) * self.class_weight(class);
+                    let others = spread * self.weight_sum + z_part;
+                    let factor = ((hit + others) * p_max * slope) as f32;
+                    let spread_f32 = (spread * slope) as f32;
+                    match self.class_weights {
+                        _ if spread == 0.0 => each(gradient, e, |e| e * factor),
+                        None => each(gradient, e, |e| e * factor - spread_f32),
+                        Some(weights) => each2(gradient, e, &weights[columns.clone()], |e, w| {
+                            e * factor - spread_f32 * w
+                        }),
+                    }
+                    if columns.contains(&class) {
+                        let at = class - columns.start;
+                        if t[at] == 0.0 {
+                            let weight = self.class_weight(class);
+                            let exact = -hit * rest + others * p_max - spread * weight;
+                            gradient[at] = (exact * slope) as f32;
+                        } else {
+                            gradient[at] -= (hit * slope) as f32;
+                        }
+                    }
+                }
+                Target::Probabilities(q) => {
+                    let u = self.mix(q, &columns, u);
+                    let factor = ((unit * mass + z_part) * p_max * slope) as f32;
+                    let unit_f32 = (unit * slope) as f32;
+                    each2(gradient, e, u, |e, u| {
+                        if u == 0.0 { e * factor } else { e * factor - unit_f32 * u }
+                    });
+                    if lanes::count_zeros(t) > 0 {
+                        let maxima = t.iter().zip(u).zip(gradient.iter_mut());
+                        for ((_, &u), gradient) in
+                            maxima.filter(|((t, u), _)| **t == 0.0 && **u != 0.0)
+                        {
+                            let u = f64::from(u);
+                            let exact = unit * ((mass - u) * p_max - u * rest) + z_part * p_max;
+                            *gradient = (exact * slope) as f32;
+                        }
+                    }
+                }
+            }
+            if self.squash.has_slopes() {
+                for (gradient, slope) in gradient.iter_mut().zip(slopes) {
+                    *gradient *= *slope;
+                }
+            }
+            dlogits.store(columns.start, gradient);
+        }
+    }
+
+    /// Reads a chunk of oriented logits.
+    fn load<'s>(&self, logits: Row, columns: &Range<usize>, scratch: &'s mut Scratch) -> &'s [f32] {
+        let x = &mut scratch.t[..columns.len()];
+        logits.load(columns.start, x);
+        self.squash.orient(x);
+        x
+    }
+
+    /// Makes t, exp(t) and slopes of a chunk.
+    fn prepare(
+        &self,
+        logits: Row,
+        columns: &Range<usize>,
+        reference: Reference,
+        scratch: &mut Scratch,
+    ) {
+        if scratch.prepared == Some(columns.start) {
+            return;
+        }
+        self.load(logits, columns, scratch);
+        let len = columns.len();
+        let Scratch { t, e, slope, .. } = scratch;
+        self.squash.distances(&mut t[..len], &mut slope[..len], reference);
+        each(&mut e[..len], &t[..len], math::exp);
+        scratch.prepared = Some(columns.start);
+    }
+
+    /// Reads a chunk of probabilities q and makes u = w ((1 - s) q + s/C) of it.
+    fn mix<'s>(&self, q: Row, columns: &Range<usize>, u: &'s mut [f32; CHUNK]) -> &'s [f32] {
+        let u = &mut u[..columns.len()];
+        q.load(columns.start, u);
+        let smoothing = self.problem.label_smoothing;
+        if smoothing != 0.0 {
+            let keep = (1.0 - smoothing) as f32;
+            let share = (smoothing / self.problem.classes as f64) as f32;
+            u.iter_mut().for_each(|u| *u = *u * keep + share);
+        }
+        if let Some(weights) = self.class_weights {
+            u.iter_mut().zip(&weights[columns.clone()]).for_each(|(u, w)| *u *= w);
+        }
+        u
+    }
+
+    fn write_loss(&self, row: usize, loss: f64) {
+        if self.problem.reduction == Reduction::None {
+            write(self.call.loss, row, loss);
+        }
+    }
+
+    fn write_stats(&self, row: usize, largest: f32, s: f32) {
+        if let Some(stats) = self.call.stats {
+            let mut largest = [largest];
+            self.squash.orient(&mut largest);
+            memory::set(stats, 2 * row, largest[0]);
+            memory::set(stats, 2 * row + 1, s);
+        }
+    }
+
+    fn write_argmax(&self, row: usize, class: i64) {
+        if let Some(argmax) = self.call.argmax {
+            memory::set(argmax.cast(), row, class);
+        }
+    }
+
+    /// A row that is not counted: +0 everywhere.
+    fn write_ignored(&self, row: usize, scratch: &mut Scratch) -> Totals {
+        self.write_loss(row, 0.0);
+        write(self.call.lse, row, 0.0);
+        write(self.call.entropy, row, 0.0);
+        self.write_stats(row, 0.0, 0.0);
+        self.write_argmax(row, -1);
+        if let Some(dlogits) = self.call.dlogits {
+            self.fill(dlogits.row(row, self.call.inner), 0.0, scratch);
+        }
+        Totals::default()
+    }
+
+    /// A row without a softmax, because its largest z is NaN or infinite: NaN, but for its lse.
+    fn write_undefined(&self, row: usize, largest: f32, scratch: &mut Scratch) -> Totals {
+        self.write_loss(row, f64::NAN);
+        write(self.call.lse, row, largest.into());
+        write(self.call.entropy, row, f64::NAN);
+        self.write_stats(row, largest, f32::NAN);
+        self.write_argmax(row, -1);
+        if let Some(dlogits) = self.call.dlogits {
+            self.fill(dlogits.row(row, self.call.inner), f32::NAN, scratch);
+        }
+        Totals { cross_entropy: f64::NAN, z_loss: 0.0, correct: 0 }
+    }
+
+    fn fill(&self, dlogits: Row, value: f32, scratch: &mut Scratch) {
+        scratch.gradient.fill(value);
+        for columns in self.chunks() {
+            dlogits.store(columns.start, &scratch.gradient[..columns.len()]);
+        }
+    }
+}
+
+impl Softmax {
+    fn log1p_s(self) -> f64 {
+        self.s.ln_1p()
+    }
+
+    fn lse(self) -> f64 {
+        self.reference.z + self.log1p_s()
+    }
+}
+
+/// -u t, where 0 times infinity is 0.
+fn minus_product(u: f32, t: f32) -> f32 {
+    if u == 0.0 { 0.0 } else { -t * u }
+}
+
+fn each(out: &mut [f32], a: &[f32], f: impl Fn(f32) -> f32) {
+    for (out, &a) in out.iter_mut().zip(a) {
+        *out = f(a);
+    }
+}
+
+fn each2(out: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) {
+    for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+        *out = f(a, b);
+    }
+}
+
+fn write(column: Option<*mut u8>, row: usize, value: f64) {
+    if let Some(data) = column {
+        memory::set(data, row, value as f32);
+    }
+}

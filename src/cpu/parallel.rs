@@ -1,0 +1,86 @@
+//! Threads of the CPU path. Results never depend on them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::context::{ContextOptions, ParallelFor};
+use crate::cpu::float_env;
+use crate::{Error, Result};
+
+/// Where tasks run.
+pub(crate) enum Threads {
+    /// The calling thread.
+    Calling,
+    /// Rayon's global pool, which starts at its first use.
+    Shared,
+    /// A pool of our own.
+    Own(rayon::ThreadPool),
+    /// Threads of the host.
+    Host(Arc<ParallelFor>),
+}
+
+impl Threads {
+    pub fn new(count: usize, host: Option<Arc<ParallelFor>>) -> Result<Self> {
+        match (count, host) {
+            (0, Some(host)) => Ok(Threads::Host(host)),
+            (_, Some(_)) => {
+                Err(Error::invalid("threads", count, "0 where parallel_for brings the threads"))
+            }
+            (0, None) => Ok(Threads::Shared),
+            (1, None) => Ok(Threads::Calling),
+            (2..=ContextOptions::MAX_THREADS, None) => rayon::ThreadPoolBuilder::new()
+                .num_threads(count)
+                .thread_name(|index| format!("xent-{index}"))
+                .build()
+                .map(Threads::Own)
+                .map_err(|error| Error::Resource { what: format!("{count} threads: {error}") }),
+            (_, None) => {
+                let allowed = format!("in [0, {}]", ContextOptions::MAX_THREADS);
+                Err(Error::invalid("threads", count, allowed))
+            }
+        }
+    }
+
+    /// Calls `task` for every index below `tasks` and returns when all have returned. Each task
+    /// runs under the default floating-point environment.
+    pub fn run(&self, tasks: usize, task: impl Fn(usize) + Sync) {
+        let task = |index| float_env::with_default(|| task(index));
+        match self {
+            _ if tasks <= 1 => (0..tasks).for_each(task),
+            Threads::Calling => (0..tasks).for_each(task),
+            Threads::Shared => spread(tasks, &task),
+            Threads::Own(pool) => pool.install(|| spread(tasks, &task)),
+            Threads::Host(host) => {
+                // Each call takes the next task, so that a host that repeats, skips or invents
+                // indices still gets every task done exactly once.
+                let next = AtomicUsize::new(0);
+                let take = |_: usize| {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index < tasks {
+                        task(index);
+                    }
+                };
+                host(tasks, &take);
+                (next.load(Ordering::Relaxed)..tasks).for_each(&take);
+            }
+        }
+    }
+
+    /// How many tasks keep all threads busy until the end.
+    pub fn suggested_tasks(&self) -> usize {
+        const TASKS_PER_THREAD: usize = 4; // evens out rows that cost more, and busy processors
+        let threads = match self {
+            Threads::Calling => return 1,
+            Threads::Shared => rayon::current_num_threads(),
+            Threads::Own(pool) => pool.current_num_threads(),
+            Threads::Host(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        if threads == 1 { 1 } else { TASKS_PER_THREAD * threads }
+    }
+}
+
+/// Runs the tasks on the current rayon pool.
+fn spread(tasks: usize, task: &(impl Fn(usize) + Sync)) {
+    use rayon::prelude::*;
+    (0..tasks).into_par_iter().with_max_len(1).for_each(task);
+}
