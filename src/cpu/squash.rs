@@ -51,10 +51,10 @@ impl Squash {
     }
 
     fn z(&self, x: f32) -> f64 {
-        let scaled = f64::from(x) * self.scale.abs();
+        let (scale, x) = (self.scale.abs(), f64::from(x));
         match self.cap {
-            Some(cap) => cap * math::tanh(scaled / cap).0,
-            None => scaled,
+            Some(cap) => cap * math::tanh(x * (scale / cap)).0,
+            None => x * scale,
         }
     }
 

@@ -1,0 +1,280 @@
+//! What the tests share: cases, how to run one, and what to hold the result against.
+#![allow(dead_code)] // each test file uses its part
+
+pub mod bounds;
+
+use half::{bf16, f16};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use xent::reference::{self, Inputs, Results, Targets};
+use xent::{
+    Args, BackwardArgs, Context, DType, Denominator, Outputs, Plan, Problem, Reduction, Tensor,
+};
+
+/// A problem with its inputs, as numbers that the types of the problem hold exactly.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub problem: Problem,
+    pub rows: usize,
+    /// (rows, classes)
+    pub logits: Vec<f64>,
+    pub target: Target,
+    pub class_weights: Option<Vec<f32>>,
+    pub row_weights: Option<Vec<f32>>,
+    pub dloss: Option<Vec<f32>>,
+    pub denominator: Denominator,
+}
+
+#[derive(Clone, Debug)]
+pub enum Target {
+    Classes(Vec<i64>),
+    Probabilities(Vec<f64>),
+}
+
+/// All outputs of a run, widened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    pub loss: Vec<f32>,
+    pub lse: Vec<f32>,
+    pub stats: Vec<f32>,
+    pub dlogits: Vec<f64>,
+    pub argmax: Vec<i64>,
+    pub correct: i64,
+    pub entropy: Vec<f32>,
+}
+
+/// The nearest number of a type.
+pub fn round(x: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F32 => (x as f32).into(),
+        DType::F16 => f16::from_f64(x).to_f64(),
+        DType::BF16 => bf16::from_f64(x).to_f64(),
+        _ => x,
+    }
+}
+
+/// Normally distributed numbers.
+pub fn normal(seed: u64, count: usize, deviation: f64) -> Vec<f64> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut uniform = || rng.random_range(f64::MIN_POSITIVE..1.0);
+    (0..count)
+        .map(|_| {
+            let radius = (-2.0 * uniform().ln()).sqrt();
+            deviation * radius * (std::f64::consts::TAU * uniform()).cos()
+        })
+        .collect()
+}
+
+impl Case {
+    /// Rows of normally distributed logits, with targets of the type that the problem names, and
+    /// weights where it declares them. Asks for all outputs.
+    pub fn random(problem: Problem, rows: usize, seed: u64) -> Case {
+        Case::new(problem.clone(), rows, normal(seed, rows * problem.classes, 3.0), seed)
+    }
+
+    /// The same with these logits, rounded to the type of the problem.
+    pub fn new(problem: Problem, rows: usize, logits: Vec<f64>, seed: u64) -> Case {
+        let problem = problem.outputs(Outputs::all());
+        let mut rng = StdRng::seed_from_u64(seed ^ 0x5eed);
+        let classes = problem.classes;
+        let target = if problem.targets_are_probabilities() {
+            let mut q: Vec<f64> = (0..rows * classes).map(|_| rng.random_range(0.0..1.0)).collect();
+            for q in q.chunks_mut(classes) {
+                let sum: f64 = q.iter().sum();
+                q.iter_mut().for_each(|q| *q = round(*q / sum, problem.targets));
+            }
+            Target::Probabilities(q)
+        } else {
+            let largest = if problem.targets == DType::U8 { classes.min(256) } else { classes };
+            Target::Classes((0..rows).map(|_| rng.random_range(0..largest as i64)).collect())
+        };
+        let mut weights = |count| (0..count).map(|_| rng.random_range(0.25f32..2.0)).collect();
+        Case {
+            rows,
+            logits: logits.into_iter().map(|x| round(x, problem.logits)).collect(),
+            target,
+            class_weights: problem.class_weights.then(|| weights(classes)),
+            row_weights: problem.row_weights.then(|| weights(rows)),
+            dloss: None,
+            denominator: Denominator::Default,
+            problem,
+        }
+    }
+
+    pub fn targets(mut self, classes: &[i64]) -> Case {
+        self.target = Target::Classes(classes.to_vec());
+        self
+    }
+
+    pub fn dloss(mut self, dloss: &[f32]) -> Case {
+        self.dloss = Some(dloss.to_vec());
+        self
+    }
+
+    pub fn logits_row(&self, row: usize) -> &[f64] {
+        &self.logits[row * self.problem.classes..(row + 1) * self.problem.classes]
+    }
+
+    /// The logits as a tensor of their type, (rows, classes).
+    pub fn logits_tensor(&self) -> Tensor {
+        tensor(&self.logits, self.problem.logits, &[self.rows, self.problem.classes])
+    }
+
+    /// The targets as a tensor of their type.
+    pub fn targets_tensor(&self) -> Tensor {
+        match &self.target {
+            Target::Classes(classes) => indices(classes, self.problem.targets),
+            Target::Probabilities(q) => {
+                tensor(q, self.problem.targets, &[self.rows, self.problem.classes])
+            }
+        }
+    }
+
+    /// Runs the case on all processors.
+    pub fn run(&self) -> Output {
+        self.run_on(&Context::cpu())
+    }
+
+    /// Runs the case, with whichever outputs its problem names.
+    pub fn run_on(&self, context: &Context) -> Output {
+        self.try_run_on(context).unwrap()
+    }
+
+    pub fn try_run_on(&self, context: &Context) -> xent::Result<Output> {
+        let (problem, rows, classes) = (&self.problem, self.rows, self.problem.classes);
+        let plan = Plan::new(context, problem)?;
+        let logits = self.logits_tensor();
+        let targets = self.targets_tensor();
+        let mut output = Output::default();
+        let losses = if problem.reduction == Reduction::None { rows } else { 1 };
+        let mut dlogits = Tensor::zeros(problem.dlogits, &[rows, classes])?;
+        let mut correct = [0];
+
+        let mut args = Args::new(&logits, &targets).denominator(self.denominator);
+        if let Some(weights) = &self.class_weights {
+            args = args.class_weights(weights);
+        }
+        if let Some(weights) = &self.row_weights {
+            args = args.row_weights(weights);
+        }
+        if let Some(dloss) = &self.dloss {
+            args = args.dloss(dloss);
+        }
+        let outputs = problem.outputs;
+        let column = |column: &mut Vec<f32>, name, len| {
+            let wanted = outputs.contains(name);
+            column.resize(if wanted { len } else { 0 }, f32::from_bits(u32::MAX));
+            wanted
+        };
+        if column(&mut output.loss, Outputs::LOSS, losses) {
+            args = args.loss(&mut output.loss);
+        }
+        if column(&mut output.lse, Outputs::LSE, rows) {
+            args = args.lse(&mut output.lse);
+        }
+        if column(&mut output.stats, Outputs::STATS, 2 * rows) {
+            args = args.stats(&mut output.stats);
+        }
+        if column(&mut output.entropy, Outputs::ENTROPY, rows) {
+            args = args.entropy(&mut output.entropy);
+        }
+        if outputs.contains(Outputs::DLOGITS) {
+            args = args.dlogits(&mut dlogits);
+        }
+        if outputs.contains(Outputs::ARGMAX) {
+            output.argmax = vec![i64::MIN; rows];
+            args = args.argmax(&mut output.argmax);
+        }
+        if outputs.contains(Outputs::CORRECT) {
+            args = args.correct(&mut correct);
+        }
+        plan.run(args, &mut plan.workspace(rows))?;
+        if outputs.contains(Outputs::DLOGITS) {
+            output.dlogits = widen(&dlogits);
+        }
+        output.correct = correct[0];
+        Ok(output)
+    }
+
+    /// The gradient from the statistics of a run.
+    pub fn backward(&self, stats: &[f32]) -> Vec<f64> {
+        let (rows, classes) = (self.rows, self.problem.classes);
+        let plan = Plan::new(&Context::cpu(), &self.problem).unwrap();
+        let (logits, targets) = (self.logits_tensor(), self.targets_tensor());
+        let mut dlogits = Tensor::zeros(self.problem.dlogits, &[rows, classes]).unwrap();
+        let mut args = BackwardArgs::new(&logits, &targets, stats, &mut dlogits)
+            .denominator(self.denominator);
+        if let Some(weights) = &self.class_weights {
+            args = args.class_weights(weights);
+        }
+        if let Some(weights) = &self.row_weights {
+            args = args.row_weights(weights);
+        }
+        if let Some(dloss) = &self.dloss {
+            args = args.dloss(dloss);
+        }
+        plan.backward(args, &mut plan.workspace(rows)).unwrap();
+        widen(&dlogits)
+    }
+
+    /// What the reference makes of the case.
+    pub fn reference(&self) -> Results {
+        let wide = |x: &Option<Vec<f32>>| {
+            x.as_ref().map(|x| x.iter().copied().map(f64::from).collect::<Vec<_>>())
+        };
+        let class_weights = wide(&self.class_weights);
+        let row_weights = wide(&self.row_weights);
+        let dloss = wide(&self.dloss);
+        let inputs = Inputs {
+            logits: &self.logits,
+            targets: match &self.target {
+                Target::Classes(classes) => Targets::Classes(classes),
+                Target::Probabilities(q) => Targets::Probabilities(q),
+            },
+            class_weights: class_weights.as_deref(),
+            row_weights: row_weights.as_deref(),
+            dloss: dloss.as_deref(),
+            denominator: self.denominator,
+        };
+        reference::cross_entropy(&self.problem, &inputs).unwrap()
+    }
+
+    /// Runs the case and holds every output against the reference and the promised bounds; the
+    /// gradient also from the statistics.
+    pub fn check(&self) {
+        let output = self.run();
+        bounds::check(self, &output);
+        let backward = self.backward(&output.stats);
+        for (index, (a, b)) in output.dlogits.iter().zip(&backward).enumerate() {
+            let same = a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
+            assert!(same, "fused {a:e} and separate {b:e} differ at {index} of {:?}", self.problem);
+        }
+    }
+}
+
+/// Numbers as a tensor.
+pub fn tensor(x: &[f64], dtype: DType, shape: &[usize]) -> Tensor {
+    Tensor::from_slice(x, shape).unwrap().cast(dtype).unwrap()
+}
+
+/// Class indices as a tensor of an integer type.
+pub fn indices(classes: &[i64], dtype: DType) -> Tensor {
+    let shape = [classes.len()];
+    match dtype {
+        DType::I64 => Tensor::from_slice(classes, &shape),
+        DType::I32 => Tensor::from_slice(&map(classes, |c| c as i32), &shape),
+        DType::U32 => Tensor::from_slice(&map(classes, |c| c as u32), &shape),
+        DType::U8 => Tensor::from_slice(&map(classes, |c| c as u8), &shape),
+        other => panic!("class indices of type {other}"),
+    }
+    .unwrap()
+}
+
+fn map<T>(classes: &[i64], f: impl Fn(i64) -> T) -> Vec<T> {
+    classes.iter().map(|&class| f(class)).collect()
+}
+
+/// The numbers of a floating-point tensor.
+pub fn widen(tensor: &Tensor) -> Vec<f64> {
+    tensor.cast(DType::F64).unwrap().to_vec().unwrap()
+}
