@@ -78,11 +78,11 @@ pub fn check(case: &Case, output: &Output) {
         near("stats s", row, output.stats[2 * row + 1], sum, bounds.exp_sum, case);
         assert_eq!(output.stats[2 * row], exact.largest[row] as f32, "stats max, row {row}");
         assert_eq!(output.argmax[row], exact.argmax[row], "argmax, row {row}");
-        for class in 0..classes {
+        for (class, &actual) in gradient.iter().enumerate() {
             let exact = exact.dlogits[row * classes + class];
             let rounding = 0.5 * ulp(exact, problem.dlogits);
             let allowed = bounds.gradient[class] + rounding;
-            near_in(problem.dlogits, "dlogits", (row, class), gradient[class], exact, allowed, case);
+            near_in(problem.dlogits, "dlogits", (row, class), actual, exact, allowed, case);
         }
     }
     if problem.reduction != Reduction::None {
@@ -91,6 +91,12 @@ pub fn check(case: &Case, output: &Output) {
         near("loss", 0, output.loss[0], exact.loss[0], allowed + rounding, case);
     }
     assert_eq!(output.correct, exact.correct);
+}
+
+/// How far each element of the gradient of a row may be off, before it is rounded to its type.
+pub fn gradient(case: &Case, row: usize) -> Vec<f64> {
+    let (scale, z_scale) = scales(case);
+    Row { case, index: row }.bounds(case.reference().lse[row], scale, z_scale).gradient
 }
 
 /// 1 / denominators of the mean.
@@ -166,16 +172,16 @@ impl Row<'_> {
             && smoothing == 0.0
             && case.class_weights.is_none();
         let largest_weight = (0..classes).fold(0.0, |w: f64, c| w.max(weight(c).abs()));
-        let cross_entropy =
-            largest_weight * softmax + if plain { 3.0 } else { 5.0 } * terms;
+        let cross_entropy = largest_weight * softmax + if plain { 3.0 } else { 5.0 } * terms;
         let alpha = problem.z_loss.abs();
-        let z_loss = 6.0 * alpha * lse * lse
-            + 4.0 * alpha * lse.abs() * (softmax + z[at].abs() + log1p_s);
+        let z_loss =
+            6.0 * alpha * lse * lse + 4.0 * alpha * lse.abs() * (softmax + z[at].abs() + log1p_s);
 
         // The gradient.
-        let upstream = case.dloss.as_ref().map_or(1.0, |dloss| {
-            f64::from(dloss[if dloss.len() == 1 { 0 } else { self.index }])
-        });
+        let upstream = case
+            .dloss
+            .as_ref()
+            .map_or(1.0, |dloss| f64::from(dloss[if dloss.len() == 1 { 0 } else { self.index }]));
         let unit = (upstream * scale * row_weight).abs();
         let z_unit = (upstream * z_scale * 2.0 * problem.z_loss * lse).abs();
         let mass: f64 = match &case.target {
@@ -201,7 +207,8 @@ impl Row<'_> {
                 };
                 let spread = if spread.is_finite() { spread } else { 0.0 };
                 let factor = 8.0 + 2.5 * spread + 4.0 * largest_z;
-                let bound = U * slope[c].abs()
+                let bound = U
+                    * slope[c].abs()
                     * (factor * (unit * of_p + z_unit * p[c]) + 6.0 * unit * fixed);
                 bound + TINY * (unit * largest_weight).max(1.0)
             })

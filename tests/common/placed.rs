@@ -1,0 +1,214 @@
+//! Runs with their tensors wherever a test wants them, for logits of every type, compared by bits.
+
+use half::{bf16, f16};
+use xent::{
+    Args, Context, DType, Layout, Outputs, Plan, Reduction, Tensor, View, ViewMut, Workspace,
+};
+
+use super::{Case, Target, tensor};
+
+/// Where logits, their gradient and probabilities lie in their buffers.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub layout: Layout,
+    /// Elements before the first one.
+    pub offset: usize,
+}
+
+/// The bits of all outputs; those that the problem does not name are empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bits {
+    pub loss: Vec<u64>,
+    pub lse: Vec<u64>,
+    pub stats: Vec<u64>,
+    /// (rows, classes), whatever the layout.
+    pub dlogits: Vec<u64>,
+    pub argmax: Vec<u64>,
+    pub correct: Vec<u64>,
+    pub entropy: Vec<u64>,
+}
+
+/// What fills the gaps between the elements of a gradient.
+const CANARY: f64 = 123.0;
+
+impl Place {
+    pub fn packed(rows: usize, classes: usize) -> Place {
+        Place::new(Layout::rows(rows, classes), 0)
+    }
+
+    pub fn new(layout: Layout, offset: usize) -> Place {
+        Place { layout, offset }
+    }
+
+    fn position(&self, row: usize, class: usize) -> usize {
+        let Layout { inner, strides, .. } = self.layout;
+        let at = [row / inner, class, row % inner];
+        self.offset + at.iter().zip(strides).map(|(index, stride)| index * stride).sum::<usize>()
+    }
+
+    fn positions(&self) -> impl Iterator<Item = usize> {
+        let Layout { outer, classes, inner, .. } = self.layout;
+        (0..outer * inner * classes).map(move |i| self.position(i / classes, i % classes))
+    }
+
+    /// A buffer with these elements, and `gap` wherever there is none: between, before and after.
+    pub fn scatter(&self, elements: &[f64], gap: f64) -> Vec<f64> {
+        let mut buffer = vec![gap; self.positions().max().map_or(0, |last| last + 1) + 3];
+        self.positions().zip(elements).for_each(|(at, &element)| buffer[at] = element);
+        buffer
+    }
+
+    /// The elements of a buffer, packed.
+    pub fn gather<T: Copy>(&self, buffer: &[T]) -> Vec<T> {
+        self.positions().map(|at| buffer[at]).collect()
+    }
+
+    /// Asserts that a run has left alone whatever is not an element.
+    fn assert_gaps_kept(&self, before: &[u64], after: &[u64]) {
+        let mut is_gap = vec![true; after.len()];
+        self.positions().for_each(|at| is_gap[at] = false);
+        for at in (0..after.len()).filter(|&at| is_gap[at]) {
+            assert_eq!(after[at], before[at], "wrote to element {at}, outside {:?}", self.layout);
+        }
+    }
+}
+
+impl Case {
+    /// Runs the case packed, on all processors.
+    pub fn bits(&self) -> Bits {
+        self.bits_at(&Place::packed(self.rows, self.problem.classes))
+    }
+
+    /// Runs the case with its tensors at a place.
+    pub fn bits_at(&self, place: &Place) -> Bits {
+        let plan = Plan::new(&Context::cpu(), &self.problem).unwrap();
+        self.bits_of(&plan, place, &mut plan.workspace(self.rows))
+    }
+
+    /// Runs the case with a plan of its problem. The gaps of its inputs are NaN; those of its
+    /// outputs, and the inputs, must come back as they were.
+    pub fn bits_of(&self, plan: &Plan, place: &Place, workspace: &mut Workspace<'_>) -> Bits {
+        let (problem, rows) = (&self.problem, self.rows);
+        let companion = problem.logits.companion();
+        let placed = |elements: &[f64], dtype| {
+            let buffer = place.scatter(elements, f64::NAN);
+            tensor(&buffer, dtype, &[buffer.len()])
+        };
+        let column = |column: &Option<Vec<f32>>| {
+            let wide: Option<Vec<f64>> =
+                column.as_ref().map(|c| c.iter().copied().map(f64::from).collect());
+            wide.map(|wide| tensor(&wide, companion, &[wide.len()]))
+        };
+        let mut logits = placed(&self.logits, problem.logits);
+        let targets = match &self.target {
+            Target::Classes(_) => self.targets_tensor(),
+            Target::Probabilities(q) => placed(q, problem.targets),
+        };
+        let inputs = [&self.class_weights, &self.row_weights, &self.dloss].map(column);
+        let untouched = (logits.clone(), targets.clone(), inputs.clone());
+        let [class_weights, row_weights, dloss] = &inputs;
+
+        let canaries = place.scatter(&vec![CANARY; self.logits.len()], CANARY);
+        let mut dlogits = tensor(&canaries, problem.dlogits, &[canaries.len()]);
+        let before = if problem.in_place { bits(&logits) } else { bits(&dlogits) };
+        let losses = if problem.reduction == Reduction::None { rows } else { 1 };
+        let output = |dtype, len| Tensor::zeros(dtype, &[len]).unwrap();
+        let mut loss = output(companion, losses);
+        let mut lse = output(companion, rows);
+        let mut stats = output(companion, 2 * rows);
+        let mut entropy = output(companion, rows);
+        let (mut argmax, mut correct) = (output(DType::I64, rows), output(DType::I64, 1));
+
+        let wants = |output| problem.outputs.contains(output);
+        let target_view = match &self.target {
+            Target::Classes(_) => View::from(&targets),
+            Target::Probabilities(_) => view(&targets, place.offset).layout(place.layout),
+        };
+        let mut args = if problem.in_place {
+            let logits = view_mut(&mut logits, place.offset).layout(place.layout);
+            Args::in_place(logits, target_view)
+        } else {
+            let logits = view(&logits, place.offset).layout(place.layout);
+            let args = Args::new(logits, target_view);
+            let dlogits = view_mut(&mut dlogits, place.offset).layout(place.layout);
+            if wants(Outputs::DLOGITS) { args.dlogits(dlogits) } else { args }
+        };
+        args = args.denominator(self.denominator);
+        args = if let Some(weights) = class_weights { args.class_weights(weights) } else { args };
+        args = if let Some(weights) = row_weights { args.row_weights(weights) } else { args };
+        args = if let Some(dloss) = dloss { args.dloss(dloss) } else { args };
+        args = if wants(Outputs::LOSS) { args.loss(&mut loss) } else { args };
+        args = if wants(Outputs::LSE) { args.lse(&mut lse) } else { args };
+        args = if wants(Outputs::STATS) { args.stats(&mut stats) } else { args };
+        args = if wants(Outputs::ENTROPY) { args.entropy(&mut entropy) } else { args };
+        args = if wants(Outputs::ARGMAX) { args.argmax(&mut argmax) } else { args };
+        args = if wants(Outputs::CORRECT) { args.correct(&mut correct) } else { args };
+        plan.run(args, workspace).unwrap();
+
+        let gradient = if problem.in_place { &logits } else { &dlogits };
+        place.assert_gaps_kept(&before, &bits(gradient));
+        if !problem.in_place {
+            assert_eq!(bits(&logits), bits(&untouched.0), "the logits changed");
+        }
+        assert_eq!(bits(&targets), bits(&untouched.1), "the targets changed");
+        for (input, before) in inputs.iter().zip(&untouched.2) {
+            assert_eq!(input.as_ref().map(bits), before.as_ref().map(bits), "an input changed");
+        }
+        let wanted = |output, tensor: &Tensor| if wants(output) { bits(tensor) } else { vec![] };
+        Bits {
+            loss: wanted(Outputs::LOSS, &loss),
+            lse: wanted(Outputs::LSE, &lse),
+            stats: wanted(Outputs::STATS, &stats),
+            dlogits: match wants(Outputs::DLOGITS) {
+                true => place.gather(&bits(gradient)),
+                false => vec![],
+            },
+            argmax: wanted(Outputs::ARGMAX, &argmax),
+            correct: wanted(Outputs::CORRECT, &correct),
+            entropy: wanted(Outputs::ENTROPY, &entropy),
+        }
+    }
+}
+
+/// The bits of each element.
+pub fn bits(tensor: &Tensor) -> Vec<u64> {
+    match tensor.dtype() {
+        DType::F32 => each(tensor, |x: f32| x.to_bits().into()),
+        DType::F16 => each(tensor, |x: f16| x.to_bits().into()),
+        DType::BF16 => each(tensor, |x: bf16| x.to_bits().into()),
+        DType::F64 => each(tensor, |x: f64| x.to_bits()),
+        DType::I64 => each(tensor, |x: i64| x as u64),
+        DType::I32 => each(tensor, |x: i32| x as u64),
+        DType::U32 => each(tensor, |x: u32| x.into()),
+        DType::U8 => each(tensor, |x: u8| x.into()),
+        other => panic!("a buffer of {other}"),
+    }
+}
+
+fn each<T: xent::Element>(tensor: &Tensor, bits: impl Fn(T) -> u64) -> Vec<u64> {
+    tensor.as_slice().unwrap().iter().copied().map(bits).collect()
+}
+
+/// A floating-point tensor from an element on.
+pub fn view(tensor: &Tensor, offset: usize) -> View<'_> {
+    match tensor.dtype() {
+        DType::F32 => tensor.as_slice::<f32>().unwrap()[offset..].into(),
+        DType::F16 => tensor.as_slice::<f16>().unwrap()[offset..].into(),
+        DType::BF16 => tensor.as_slice::<bf16>().unwrap()[offset..].into(),
+        DType::F64 => tensor.as_slice::<f64>().unwrap()[offset..].into(),
+        other => panic!("a view of {other}"),
+    }
+}
+
+fn view_mut(tensor: &mut Tensor, offset: usize) -> ViewMut<'_> {
+    fn from<T: xent::Element>(tensor: &mut Tensor, offset: usize) -> ViewMut<'_> {
+        (&mut tensor.as_mut_slice::<T>().unwrap()[offset..]).into()
+    }
+    match tensor.dtype() {
+        DType::F32 => from::<f32>(tensor, offset),
+        DType::F16 => from::<f16>(tensor, offset),
+        DType::BF16 => from::<bf16>(tensor, offset),
+        DType::F64 => from::<f64>(tensor, offset),
+        other => panic!("a view of {other}"),
+    }
+}
