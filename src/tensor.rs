@@ -154,8 +154,8 @@ impl Tensor {
         };
         let data = match dtype {
             DType::F32 => Data::F32(wide.iter().map(|&x| x as f32).collect()),
-            DType::F16 => Data::F16(wide.iter().map(|&x| f16::from_f64(x)).collect()),
-            DType::BF16 => Data::BF16(wide.iter().map(|&x| bf16::from_f64(x)).collect()),
+            DType::F16 => Data::F16(wide.iter().map(|&x| f16::from_f32(odd_f32(x))).collect()),
+            DType::BF16 => Data::BF16(wide.iter().map(|&x| bf16::from_f32(odd_f32(x))).collect()),
             DType::F64 => Data::F64(wide),
             _ => return Err(self.no_cast(dtype)),
         };
@@ -186,6 +186,17 @@ impl Tensor {
         let layout = Layout::axis(&self.shape, axis)?;
         Ok(ViewMut::from(self).layout(layout))
     }
+}
+
+/// Rounds to odd: of the two neighbours of an inexact number, the one with the last bit set. What
+/// is then rounded to 16 bits is as if it had been rounded once. (`half` drops bits of an `f64`.)
+fn odd_f32(x: f64) -> f32 {
+    let nearest = x as f32;
+    let bits = nearest.to_bits();
+    if f64::from(nearest) == x || !nearest.is_finite() || bits & 1 == 1 {
+        return nearest;
+    }
+    f32::from_bits(if f64::from(nearest.abs()) < x.abs() { bits + 1 } else { bits - 1 })
 }
 
 fn len(shape: &[usize]) -> Result<usize> {
