@@ -1,9 +1,7 @@
 //! Runs with their tensors wherever a test wants them, for logits of every type, compared by bits.
 
 use half::{bf16, f16};
-use xent::{
-    Args, Context, DType, Layout, Outputs, Plan, Reduction, Tensor, View, ViewMut, Workspace,
-};
+use xent::{Args, Context, DType, Layout, Outputs, Plan, Reduction, Tensor, View, ViewMut};
 
 use super::{Case, Target, tensor};
 
@@ -81,13 +79,18 @@ impl Case {
 
     /// Runs the case with its tensors at a place.
     pub fn bits_at(&self, place: &Place) -> Bits {
-        let plan = Plan::new(&Context::cpu(), &self.problem).unwrap();
-        self.bits_of(&plan, place, &mut plan.workspace(self.rows))
+        self.bits_on(&Context::cpu(), place)
     }
 
-    /// Runs the case with a plan of its problem. The gaps of its inputs are NaN; those of its
-    /// outputs, and the inputs, must come back as they were.
-    pub fn bits_of(&self, plan: &Plan, place: &Place, workspace: &mut Workspace<'_>) -> Bits {
+    /// Runs the case with its tensors at a place, on the threads of a context.
+    pub fn bits_on(&self, context: &Context, place: &Place) -> Bits {
+        let plan = Plan::new(context, &self.problem).unwrap();
+        self.bits_of(place, |args| plan.run(args, &mut plan.workspace(self.rows)))
+    }
+
+    /// Lets `run` run the case. The gaps of its inputs are NaN; those of its outputs, and the
+    /// inputs, must come back as they were.
+    pub fn bits_of(&self, place: &Place, run: impl FnOnce(Args<'_>) -> xent::Result<()>) -> Bits {
         let (problem, rows) = (&self.problem, self.rows);
         let companion = problem.logits.companion();
         let placed = |elements: &[f64], dtype| {
@@ -143,7 +146,7 @@ impl Case {
         args = if wants(Outputs::ENTROPY) { args.entropy(&mut entropy) } else { args };
         args = if wants(Outputs::ARGMAX) { args.argmax(&mut argmax) } else { args };
         args = if wants(Outputs::CORRECT) { args.correct(&mut correct) } else { args };
-        plan.run(args, workspace).unwrap();
+        run(args).unwrap();
 
         let gradient = if problem.in_place { &logits } else { &dlogits };
         place.assert_gaps_kept(&before, &bits(gradient));
