@@ -271,11 +271,12 @@ impl<'p> Checks<'p> {
             let needed = format!("(outer, classes, inner) = {shape:?}");
             return Err(Error::mismatch(field, format!("{:?}", layout.extents()), needed));
         }
-        let steps = layout.extents().into_iter().zip(layout.strides);
-        if steps.into_iter().any(|(extent, stride)| extent > 1 && stride == 0) {
+        let is_empty = shape.contains(&0); // strides then mean nothing
+        let mut steps = shape.into_iter().zip(layout.strides);
+        if !is_empty && steps.any(|(extent, stride)| extent > 1 && stride == 0) {
             return Err(Error::invalid(field, format!("strides {:?}", layout.strides), "positive"));
         }
-        if written && !layout.is_injective() {
+        if written && !is_empty && !layout.is_injective() {
             let value = format!("strides {:?}", layout.strides);
             return Err(Error::invalid(field, value, "so large that no two elements share memory"));
         }
@@ -339,6 +340,9 @@ impl<'p> Checks<'p> {
 
     fn promised_alignment(&self, field: &'static str, tensor: &Strided) -> Result<()> {
         let alignment = self.problem.alignment;
+        if self.layout.extents().contains(&0) {
+            return Ok(()); // addresses and strides of nothing
+        }
         let [outer, _, inner] = tensor.strides;
         let rows = [(self.layout.outer, outer), (self.layout.inner, inner)];
         let steps = rows.into_iter().filter(|&(extent, _)| extent > 1);
