@@ -183,7 +183,8 @@ fn a_gradient_with_a_wrong_element_is_not_the_derivative() {
     let derivatives = derivatives(&case);
     let Target::Classes(targets) = &case.target else { unreachable!() };
     let target = targets[0] as usize;
-    let mutants: [(&str, fn(&mut [f64], usize)); 5] = [
+    type Mutate = fn(&mut [f64], usize); // a row of the gradient, and its target
+    let mutants: [(&str, Mutate); 5] = [
         ("an element is 0", |row, target| row[(target + 1) % 4] = 0.0),
         ("the target's sign is wrong", |row, target| row[target] = -row[target]),
         ("the target's 1 is missing", |row, target| row[target] += 1.0),

@@ -3,6 +3,7 @@
 
 pub mod bounds;
 pub mod placed;
+pub mod raw;
 
 use half::{bf16, f16};
 use rand::rngs::StdRng;
