@@ -78,7 +78,7 @@ pub fn check(case: &Case, output: &Output) {
         near("stats s", row, output.stats[2 * row + 1], sum, bounds.exp_sum, case);
         near("stats max", row, output.stats[2 * row], exact.largest[row], 0.0, case);
         assert_eq!(output.argmax[row], exact.argmax[row], "argmax, row {row}");
-        for class in 0..classes {
+        for (class, &actual) in gradient.iter().enumerate() {
             let exact = exact.dlogits[row * classes + class];
             let rounding = 0.5 * ulp(exact, problem.dlogits);
             let allowed = bounds.gradient[class] + rounding;
