@@ -82,15 +82,7 @@ pub fn check(case: &Case, output: &Output) {
             let exact = exact.dlogits[row * classes + class];
             let rounding = 0.5 * ulp(exact, problem.dlogits);
             let allowed = bounds.gradient[class] + rounding;
-            near_in(
-                problem.dlogits,
-                "dlogits",
-                (row, class),
-                gradient[class],
-                exact,
-                allowed,
-                case,
-            );
+            near_in(problem.dlogits, "dlogits", (row, class), actual, exact, allowed, case);
         }
     }
     if problem.reduction != Reduction::None {
