@@ -9,7 +9,7 @@
 //!   that is not the maximum); (8 + 2.5 t_mean) u relative at one that is;
 //! * what is summed over rows: the sum of the rows' bounds, and one rounding.
 //!
-//! There is no absolute floor but 2^-126, below which `f32` is not normal.
+//! There is no absolute floor but 2^-126, below which `f32` is not normal, for results and for p.
 
 use super::{Case, Output, Target};
 use xent::{DType, Denominator, EmptyMean, Reduction};
@@ -181,8 +181,15 @@ impl Row<'_> {
         let z_unit = (upstream * z_scale * 2.0 * problem.z_loss * lse).abs();
         let mass: f64 = match &case.target {
             Target::Classes(_) => (0..classes).map(weight).sum(),
-            Target::Probabilities(_) => (0..classes).map(u).sum(),
+            Target::Probabilities(_) => (0..classes).map(|c| u(c).abs()).sum(),
         };
+        // What p is multiplied by, at most.
+        let pull = z_unit
+            + unit
+                * match &case.target {
+                    Target::Classes(_) => largest_weight,
+                    Target::Probabilities(_) => mass,
+                };
         let gradient = (0..classes)
             .map(|c| {
                 let is_target = q_target(c) == 1.0;
@@ -205,7 +212,7 @@ impl Row<'_> {
                 let bound = U
                     * slope[c].abs()
                     * (factor * (unit * of_p + z_unit * p[c]) + 6.0 * unit * fixed);
-                bound + TINY * (unit * largest_weight).max(1.0)
+                bound + TINY * (pull * slope[c].abs()).max(1.0)
             })
             .collect();
 
