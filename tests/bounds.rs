@@ -69,7 +69,7 @@ const KNOBS: [Knob; 36] = [
     option("scale", "scale -1.5", |p| p.logit_scale(-1.5)),
     option("scale", "scale 1e-30", |p| p.logit_scale(1e-30)),
     option("scale", "scale 1e-3", |p| p.logit_scale(1e-3)),
-    option("scale", "scale 1e15", |p| p.logit_scale(1e15)),
+    option("scale", "scale 1e6", |p| p.logit_scale(1e6)),
     option("z-loss", "z-loss 1e-4", |p| p.z_loss(1e-4)),
     option("z-loss", "z-loss 2", |p| p.z_loss(2.0)),
     option("z-loss", "z-loss -0.1", |p| p.z_loss(-0.1)),
