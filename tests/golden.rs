@@ -1,5 +1,5 @@
 //! The library agrees with PyTorch: every cross-entropy case of `data/losses.json`, which PyTorch
-//! computed in `f64` (`data/losses.json` names the version), in all dtypes.
+//! computed in `f64` (the file names the version), in all dtypes.
 
 mod common;
 

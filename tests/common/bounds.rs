@@ -221,7 +221,7 @@ impl Row<'_> {
             lse: U * (softmax + 3.0 * lse.abs()) + TINY,
             entropy: U * ((6.0 + 1.5 * t_mean) * q * (1.0 + t_mean) + 5.0 * (log1p_s + moment))
                 + U * 8.0 * largest_z * (1.0 + t_mean)
-                + TINY,
+                + 88.0 * TINY, // t exp(-t) where exp(-t) is 2^-126
             exp_sum: U * (4.0 + 1.5 * t_mean + 8.0 * largest_z) * s + TINY,
             gradient,
         }
