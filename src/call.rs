@@ -125,7 +125,9 @@ impl<'p> Checks<'p> {
         let classes = problem.classes;
         let layout = match logits.layout {
             Some(layout) => layout,
-            None if logits.len % classes == 0 => Layout::rows(logits.len / classes, classes),
+            None if logits.len.is_multiple_of(classes) => {
+                Layout::rows(logits.len / classes, classes)
+            }
             None => {
                 let given = format!("{} elements", logits.len);
                 let needed = format!("a multiple of {classes} classes");

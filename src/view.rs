@@ -167,6 +167,15 @@ impl<'a> ViewMut<'a> {
     }
 }
 
+// SAFETY: a view is a shared borrow of plain numbers, and may go where `&[T]` may.
+unsafe impl Send for View<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for View<'_> {}
+// SAFETY: a mutable view is an exclusive borrow of plain numbers, and may go where `&mut [T]` may.
+unsafe impl Send for ViewMut<'_> {}
+// SAFETY: a shared mutable view gives no access to its elements.
+unsafe impl Sync for ViewMut<'_> {}
+
 impl<'a, T: Element> From<&'a [T]> for View<'a> {
     fn from(slice: &'a [T]) -> Self {
         // SAFETY: a shared slice is readable and unchanging for 'a.

@@ -84,6 +84,16 @@ struct Sums {
     mass: f64,
 }
 
+/// What one row gives, besides its gradient.
+struct RowOutputs {
+    loss: f64,
+    lse: f64,
+    entropy: f64,
+    /// The largest logit, and s.
+    stats: [f32; 2],
+    argmax: i64,
+}
+
 impl<'a> Kernel<'a> {
     pub fn new(problem: &'a Problem, call: &'a Call, scale: Scale) -> Self {
         let class_weights =
@@ -101,31 +111,40 @@ impl<'a> Kernel<'a> {
         scratch.prepared = None;
         let call = self.call;
         let Some(target) = self.target(row) else {
-            return self.write_ignored(row, scratch);
+            self.write(row, RowOutputs::IGNORED);
+            self.fill_gradient(row, 0.0, scratch);
+            return Totals::default();
         };
         let logits = call.logits.row(row, call.inner);
         let (largest, has_nan) = self.largest(logits, scratch);
         if has_nan || !self.squash.is_defined_for(largest) {
             let largest = if has_nan { f32::NAN } else { largest };
-            return self.write_undefined(row, largest, scratch);
+            self.write(row, RowOutputs::undefined(largest.into(), self.squash.orient(largest)));
+            self.fill_gradient(row, f32::NAN, scratch);
+            return Totals { cross_entropy: f64::NAN, ..Totals::default() };
         }
         let argmax = self.argmax(logits, largest, scratch);
         let reference = self.squash.reference(largest);
         let sums = self.sums(logits, target, reference, scratch);
         let softmax = Softmax { reference, s: f64::from(sums.exp as f32) };
 
-        let loss = self.cross_entropy(target, &sums, softmax);
-        let z_loss = self.problem.z_loss * softmax.lse().powi(2);
+        let cross_entropy = self.cross_entropy(target, &sums, softmax);
         let totals = Totals {
-            cross_entropy: times(self.row_weight(row), loss),
-            z_loss: if self.problem.z_loss == 0.0 { 0.0 } else { z_loss },
+            cross_entropy: times(self.row_weight(row), cross_entropy),
+            z_loss: match self.problem.z_loss {
+                0.0 => 0.0,
+                factor => factor * softmax.lse().powi(2),
+            },
             correct: argmax.is_some_and(|argmax| argmax == self.best(target)).into(),
         };
-        self.write_loss(row, totals.cross_entropy + totals.z_loss);
-        write(call.lse, row, softmax.lse());
-        write(call.entropy, row, softmax.log1p_s() + sums.entropy / (1.0 + softmax.s));
-        self.write_stats(row, largest, softmax.s as f32);
-        self.write_argmax(row, argmax.map_or(-1, |argmax| argmax as i64));
+        let outputs = RowOutputs {
+            loss: totals.cross_entropy + totals.z_loss,
+            lse: softmax.lse(),
+            entropy: softmax.log1p_s() + sums.entropy / (1.0 + softmax.s),
+            stats: [self.squash.orient(largest), softmax.s as f32],
+            argmax: argmax.map_or(-1, |argmax| argmax as i64),
+        };
+        self.write(row, outputs);
         if let Some(dlogits) = call.dlogits {
             let dlogits = dlogits.row(row, call.inner);
             self.gradient(row, logits, target, softmax, sums.mass, dlogits, scratch);
@@ -138,17 +157,14 @@ impl<'a> Kernel<'a> {
         scratch.prepared = None;
         let call = self.call;
         let (Some(stats), Some(dlogits)) = (call.stats, call.dlogits) else { return };
-        let dlogits = dlogits.row(row, call.inner);
         let Some(target) = self.target(row) else {
-            return self.fill(dlogits, 0.0, scratch);
+            return self.fill_gradient(row, 0.0, scratch);
         };
-        let mut largest = [memory::get::<f32>(stats, 2 * row)];
-        let s = memory::get::<f32>(stats, 2 * row + 1);
-        if largest[0].is_nan() || s.is_nan() {
-            return self.fill(dlogits, f32::NAN, scratch);
+        let [largest, s] = memory::get::<[f32; 2]>(stats, row);
+        if largest.is_nan() || s.is_nan() {
+            return self.fill_gradient(row, f32::NAN, scratch);
         }
-        self.squash.orient(&mut largest);
-        let reference = self.squash.reference(largest[0]);
+        let reference = self.squash.reference(self.squash.orient(largest));
         let softmax = Softmax { reference, s: f64::from(s) };
         let mass = match target {
             Target::Class(_) => 0.0,
@@ -160,7 +176,7 @@ impl<'a> Kernel<'a> {
                 })
                 .sum(),
         };
-        let logits = call.logits.row(row, call.inner);
+        let (logits, dlogits) = (call.logits.row(row, call.inner), dlogits.row(row, call.inner));
         self.gradient(row, logits, target, softmax, mass, dlogits, scratch);
     }
 
@@ -368,7 +384,7 @@ impl<'a> Kernel<'a> {
     fn load<'s>(&self, logits: Row, columns: &Range<usize>, scratch: &'s mut Scratch) -> &'s [f32] {
         let x = &mut scratch.t[..columns.len()];
         logits.load(columns.start, x);
-        self.squash.orient(x);
+        self.squash.orient_all(x);
         x
     }
 
@@ -407,58 +423,46 @@ impl<'a> Kernel<'a> {
         u
     }
 
-    fn write_loss(&self, row: usize, loss: f64) {
+    /// Writes those outputs of a row that are wanted, but for its gradient.
+    fn write(&self, row: usize, outputs: RowOutputs) {
+        let call = self.call;
+        let write = |column: Option<*mut u8>, value: f64| {
+            if let Some(data) = column {
+                memory::set(data, row, value as f32);
+            }
+        };
         if self.problem.reduction == Reduction::None {
-            write(self.call.loss, row, loss);
+            write(call.loss, outputs.loss);
+        }
+        write(call.lse, outputs.lse);
+        write(call.entropy, outputs.entropy);
+        if let Some(stats) = call.stats {
+            memory::set(stats, row, outputs.stats);
+        }
+        if let Some(argmax) = call.argmax {
+            memory::set(argmax.cast(), row, outputs.argmax);
         }
     }
 
-    fn write_stats(&self, row: usize, largest: f32, s: f32) {
-        if let Some(stats) = self.call.stats {
-            let mut largest = [largest];
-            self.squash.orient(&mut largest);
-            memory::set(stats, 2 * row, largest[0]);
-            memory::set(stats, 2 * row + 1, s);
-        }
-    }
-
-    fn write_argmax(&self, row: usize, class: i64) {
-        if let Some(argmax) = self.call.argmax {
-            memory::set(argmax.cast(), row, class);
-        }
-    }
-
-    /// A row that is not counted: +0 everywhere.
-    fn write_ignored(&self, row: usize, scratch: &mut Scratch) -> Totals {
-        self.write_loss(row, 0.0);
-        write(self.call.lse, row, 0.0);
-        write(self.call.entropy, row, 0.0);
-        self.write_stats(row, 0.0, 0.0);
-        self.write_argmax(row, -1);
-        if let Some(dlogits) = self.call.dlogits {
-            self.fill(dlogits.row(row, self.call.inner), 0.0, scratch);
-        }
-        Totals::default()
-    }
-
-    /// A row without a softmax, because its largest z is NaN or infinite: NaN, but for its lse.
-    fn write_undefined(&self, row: usize, largest: f32, scratch: &mut Scratch) -> Totals {
-        self.write_loss(row, f64::NAN);
-        write(self.call.lse, row, largest.into());
-        write(self.call.entropy, row, f64::NAN);
-        self.write_stats(row, largest, f32::NAN);
-        self.write_argmax(row, -1);
-        if let Some(dlogits) = self.call.dlogits {
-            self.fill(dlogits.row(row, self.call.inner), f32::NAN, scratch);
-        }
-        Totals { cross_entropy: f64::NAN, z_loss: 0.0, correct: 0 }
-    }
-
-    fn fill(&self, dlogits: Row, value: f32, scratch: &mut Scratch) {
+    fn fill_gradient(&self, row: usize, value: f32, scratch: &mut Scratch) {
+        let Some(dlogits) = self.call.dlogits else { return };
+        let dlogits = dlogits.row(row, self.call.inner);
         scratch.gradient.fill(value);
         for columns in self.chunks() {
             dlogits.store(columns.start, &scratch.gradient[..columns.len()]);
         }
+    }
+}
+
+impl RowOutputs {
+    /// A row that is not counted.
+    const IGNORED: Self =
+        RowOutputs { loss: 0.0, lse: 0.0, entropy: 0.0, stats: [0.0; 2], argmax: -1 };
+
+    /// A row without a softmax, because its largest z, and so its lse, is NaN or infinite.
+    fn undefined(lse: f64, largest: f32) -> Self {
+        let nan = f64::NAN;
+        RowOutputs { loss: nan, lse, entropy: nan, stats: [largest, f32::NAN], argmax: -1 }
     }
 }
 
@@ -486,11 +490,5 @@ fn each(out: &mut [f32], a: &[f32], f: impl Fn(f32) -> f32) {
 fn each2(out: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) {
     for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
         *out = f(a, b);
-    }
-}
-
-fn write(column: Option<*mut u8>, row: usize, value: f64) {
-    if let Some(data) = column {
-        memory::set(data, row, value as f32);
     }
 }
