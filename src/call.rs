@@ -302,8 +302,8 @@ impl<'p> Checks<'p> {
         len: usize,
         written: bool,
     ) -> Result<*const u8> {
-        if view.layout.is_some() {
-            return Err(Error::mismatch(field, "a layout", "a packed buffer"));
+        if view.layout.is_some_and(|layout| !layout.is_packed()) {
+            return Err(Error::mismatch(field, "a strided buffer", "a packed one"));
         }
         if view.len != len {
             return Err(Error::mismatch(field, format!("{} elements", view.len), len));
