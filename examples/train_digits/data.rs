@@ -5,7 +5,7 @@ use std::error::Error;
 pub const PIXELS: usize = 64;
 pub const CLASSES: usize = 10;
 
-/// Rows of the file that train; the rest, 360 digits by other writers, test.
+/// Rows of the file that train; the rest, 360, test.
 pub const TRAINING_ROWS: usize = 1437;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/digits.csv");
