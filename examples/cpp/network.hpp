@@ -39,8 +39,8 @@ class Random {
 // y = x W + b. Row i of the parameters holds what input i gives to each output; the last row is b.
 class Layer {
  public:
-  Layer(std::size_t inputs, std::size_t outputs, Random& random)
-      : inputs(inputs), outputs(outputs), parameters((inputs + 1) * outputs) {
+  Layer(std::size_t input_count, std::size_t output_count, Random& random)
+      : inputs(input_count), outputs(output_count), parameters((inputs + 1) * outputs) {
     // Keeps the size of the signal through the layer (He et al. 2015).
     const float bound = std::sqrt(6 / static_cast<float>(inputs));
     for (std::size_t i = 0; i < inputs * outputs; ++i) parameters[i] = bound * random.uniform();
@@ -111,8 +111,8 @@ struct Activations {
 // pixels -> hidden layer with ReLU -> logits.
 class Network {
  public:
-  Network(std::size_t inputs, std::size_t hidden, std::size_t classes, Random& random)
-      : hidden(inputs, hidden, random), output(hidden, classes, random) {}
+  Network(std::size_t inputs, std::size_t hidden_count, std::size_t classes, Random& random)
+      : hidden(inputs, hidden_count, random), output(hidden_count, classes, random) {}
 
   Activations forward(const Vector& pixels) const {
     Vector h = hidden.forward(pixels);

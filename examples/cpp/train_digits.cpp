@@ -89,9 +89,10 @@ struct Outcome {
   const char* name;
   std::vector<float> losses;  // mean loss of the training digits in each epoch
   float test_loss;
-  double accuracy;    // share of the test digits that the network names correctly
-  double step;        // median time of a step in seconds
-  double loss_share;  // share of that time that plan.run takes
+  double accuracy;           // share of the test digits that the network names correctly
+  double training_accuracy;  // share of the training digits, in the last epoch
+  double step;               // median time of a step in seconds
+  double loss_share;         // share of that time that plan.run takes
 };
 
 // Mean loss and accuracy on digits that the network has not seen.
@@ -129,7 +130,7 @@ Outcome train(const xent::context& context, const char* name, float scale, const
   problem.logits_dtype = xent::dtype_of<T>::value;
   problem.target_type = xent::target_of<std::uint8_t>::value;
   problem.label_smoothing = smoothing;
-  problem.outputs = XENT_OUTPUT_LOSS | XENT_OUTPUT_DLOGITS;
+  problem.outputs = XENT_OUTPUT_LOSS | XENT_OUTPUT_DLOGITS | XENT_OUTPUT_CORRECT;
   problem.expected_rows = batch_rows;
   const xent::plan plan(context, problem);
   xent::workspace workspace;  // once, for all steps
@@ -138,13 +139,14 @@ Outcome train(const xent::context& context, const char* name, float scale, const
   Network network(pixel_count, hidden_count, class_count, random);
   std::vector<std::size_t> order(data.training.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  Outcome outcome{name, {}, 0, 0, 0, 0};
+  Outcome outcome{name, {}, 0, 0, 0, 0, 0};
   std::vector<double> steps;
   double total = 0, in_loss = 0;
 
   for (std::size_t epoch = 0; epoch < epochs; ++epoch) {
     const float rate = initial_rate * (1 - static_cast<float>(epoch) / epochs);
-    float sum = 0;
+    float loss_sum = 0;
+    std::int64_t correct_sum = 0;
     random.shuffle(order);
     for (std::size_t first = 0; first < order.size(); first += batch_rows) {
       const auto start = clock::now();
@@ -156,6 +158,7 @@ Outcome train(const xent::context& context, const char* name, float scale, const
       const std::vector<T> logits = cast<T>(activations.logits);
       std::vector<T> dlogits(logits.size());
       float loss = 0;
+      std::int64_t correct = 0;
 
       const auto loss_start = clock::now();
       xent_args args = xent_args_default();
@@ -165,6 +168,7 @@ Outcome train(const xent::context& context, const char* name, float scale, const
       args.dloss = &scale;
       args.loss = &loss;
       args.dlogits = dlogits.data();
+      args.correct = &correct;
       workspace.prepare(plan, args);
       plan.run(args);
       in_loss += seconds(clock::now() - loss_start);
@@ -173,11 +177,14 @@ Outcome train(const xent::context& context, const char* name, float scale, const
       for (float& g : gradient) g /= scale;
       network.descend(batch.pixels, activations, gradient, rate, momentum);
 
-      sum += loss * static_cast<float>(batch.size());
+      loss_sum += loss * static_cast<float>(batch.size());
+      correct_sum += correct;
       steps.push_back(seconds(clock::now() - start));
       total += steps.back();
     }
-    outcome.losses.push_back(sum / static_cast<float>(order.size()));
+    outcome.losses.push_back(loss_sum / static_cast<float>(order.size()));
+    outcome.training_accuracy =
+        static_cast<double>(correct_sum) / static_cast<double>(order.size());
   }
 
   std::sort(steps.begin(), steps.end());
@@ -194,10 +201,11 @@ void report(const std::vector<Outcome>& outcomes) {
     std::printf("\n%5zu", epoch);
     for (const Outcome& o : outcomes) std::printf("%10.5f", double{o.losses[epoch - 1]});
   }
-  std::printf("\n\nlogits  test accuracy  test loss  time per step  of which loss\n");
+  std::printf("\n\nlogits  test accuracy  in training  test loss  time per step  of which loss\n");
   for (const Outcome& o : outcomes) {
-    std::printf("%-6s  %11.2f %%  %9.4f  %10.1f us  %11.1f %%\n", o.name, 100 * o.accuracy,
-                double{o.test_loss}, 1e6 * o.step, 100 * o.loss_share);
+    std::printf("%-6s  %11.2f %%  %9.2f %%  %9.4f  %10.1f us  %11.1f %%\n", o.name,
+                100 * o.accuracy, 100 * o.training_accuracy, double{o.test_loss}, 1e6 * o.step,
+                100 * o.loss_share);
   }
 }
 

@@ -38,6 +38,8 @@ struct Outcome {
     test_loss: f32,
     /// Share of the test digits that the network names correctly.
     accuracy: f64,
+    /// Share of the training digits that it named correctly in the last epoch.
+    training_accuracy: f64,
     /// Median time of a step.
     step: Duration,
     /// Share of that time that `Plan::run` takes.
@@ -56,7 +58,7 @@ fn train(
     let problem = Problem::new(dtype, CLASSES)
         .targets(DType::U8)
         .label_smoothing(SMOOTHING)
-        .outputs(Outputs::LOSS | Outputs::DLOGITS)
+        .outputs(Outputs::LOSS | Outputs::DLOGITS | Outputs::CORRECT)
         .expected_rows(BATCH);
     let plan = Plan::new(context, &problem)?;
     let mut workspace = plan.workspace(BATCH);
@@ -68,12 +70,12 @@ fn train(
     let mut random = Random(SEED);
     let mut network = Network::new(PIXELS, HIDDEN, CLASSES, &mut random);
     let mut order: Vec<usize> = (0..training.len()).collect();
-    let mut losses = Vec::new();
+    let (mut losses, mut training_accuracy) = (Vec::new(), 0.0);
     let mut timings = Vec::new();
 
     for epoch in 0..EPOCHS {
         let rate = RATE * (1.0 - epoch as f32 / EPOCHS as f32);
-        let mut sum = 0.0;
+        let (mut loss_sum, mut correct_sum) = (0.0, 0);
         random.shuffle(&mut order);
         for rows in order.chunks(BATCH) {
             let start = Instant::now();
@@ -84,13 +86,14 @@ fn train(
             let shape = [batch.len(), CLASSES];
             let logits = Tensor::from_slice(&activations.logits, &shape)?.cast(dtype)?;
             let mut dlogits = Tensor::zeros(dtype, &shape)?;
-            let mut loss = [0f32];
+            let (mut loss, mut correct) = ([0f32], [0i64]);
 
             let loss_start = Instant::now();
             let args = Args::new(&logits, &batch.labels)
                 .dloss(&scale)
                 .loss(&mut loss)
-                .dlogits(&mut dlogits);
+                .dlogits(&mut dlogits)
+                .correct(&mut correct);
             plan.run(args, &mut workspace)?;
             let in_loss = loss_start.elapsed();
 
@@ -98,12 +101,18 @@ fn train(
             dlogits.iter_mut().for_each(|d| *d /= scale[0]);
             network.descend(&batch.pixels, &activations, &dlogits, rate, MOMENTUM);
 
-            sum += loss[0] * batch.len() as f32;
+            loss_sum += loss[0] * batch.len() as f32;
+            correct_sum += correct[0];
             timings.push((start.elapsed(), in_loss));
             bar.inc(1);
         }
-        losses.push(sum / training.len() as f32);
-        bar.set_message(format!("{dtype:>4}  loss {:.4}", losses[epoch]));
+        losses.push(loss_sum / training.len() as f32);
+        training_accuracy = correct_sum as f64 / training.len() as f64;
+        bar.set_message(format!(
+            "{dtype}  loss {:.4}  {:.1} % correct",
+            losses[epoch],
+            100.0 * training_accuracy
+        ));
     }
 
     let (test_loss, accuracy) = evaluate(context, &problem, &network, test)?;
@@ -112,7 +121,7 @@ fn train(
     timings.sort_unstable();
     let step = timings[timings.len() / 2].0;
     let loss_share = in_loss.as_secs_f64() / total.as_secs_f64();
-    Ok(Outcome { dtype, losses, test_loss, accuracy, step, loss_share })
+    Ok(Outcome { dtype, losses, test_loss, accuracy, training_accuracy, step, loss_share })
 }
 
 /// Mean loss and accuracy on digits that the network has not seen.
@@ -141,12 +150,13 @@ fn report(outcomes: &[Outcome]) {
         print!("\n{:>5}", epoch + 1);
         outcomes.iter().for_each(|o| print!("{:>10.5}", o.losses[epoch]));
     }
-    println!("\n\nlogits  test accuracy  test loss  time per step  of which loss");
+    println!("\n\nlogits  test accuracy  in training  test loss  time per step  of which loss");
     for o in outcomes {
         println!(
-            "{:<6}  {:>11.2} %  {:>9.4}  {:>10.1} us  {:>11.1} %",
+            "{:<6}  {:>11.2} %  {:>9.2} %  {:>9.4}  {:>10.1} us  {:>11.1} %",
             o.dtype.to_string(),
             100.0 * o.accuracy,
+            100.0 * o.training_accuracy,
             o.test_loss,
             1e6 * o.step.as_secs_f64(),
             100.0 * o.loss_share,
