@@ -10,8 +10,8 @@ use plotters::prelude::*;
 const STYLES: [(RGBColor, u32); 3] =
     [(RGBColor(158, 202, 225), 10), (RGBColor(230, 85, 13), 5), (RGBColor(20, 20, 20), 2)];
 
-/// Writes an SVG of the curves, (name, loss of each epoch), which come down to `lowest` at best. The
-/// first curve is what the others are compared with.
+/// Writes an SVG of the curves, (name, loss of each epoch), whose lowest possible loss is `lowest`.
+/// The first curve is what the others are compared with.
 pub fn save(path: &Path, curves: &[(String, &[f32])], lowest: f32) -> Result<(), Box<dyn Error>> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
