@@ -344,7 +344,8 @@ impl<'p> Checks<'p> {
         let [outer, _, inner] = tensor.strides;
         let rows = [(self.layout.outer, outer), (self.layout.inner, inner)];
         let steps = rows.into_iter().filter(|&(extent, _)| extent > 1);
-        let steps = steps.map(|(_, stride)| stride * tensor.dtype.size());
+        // An empty tensor's strides may be anything; wrapping keeps what they are a multiple of.
+        let steps = steps.map(|(_, stride)| stride.wrapping_mul(tensor.dtype.size()));
         let mut all = std::iter::once(tensor.data.addr()).chain(steps);
         match all.find(|bytes| !bytes.is_multiple_of(alignment)) {
             Some(address) => Err(Error::Misaligned { field, address, alignment }),

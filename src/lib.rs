@@ -86,6 +86,8 @@
 
 mod args;
 mod call;
+#[cfg(feature = "capi")]
+mod capi;
 mod context;
 mod cpu;
 mod device;

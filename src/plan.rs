@@ -62,9 +62,11 @@ impl Plan {
         cpu::kernel_name(&self.problem)
     }
 
-    /// The size in bytes of the workspace that a run of so many rows needs; never 0.
+    /// The size in bytes of the workspace that a run of so many rows needs: a multiple of
+    /// [`Workspace::ALIGNMENT`], never 0, and `usize::MAX` if it is more than that.
     pub fn workspace_size(&self, rows: usize) -> usize {
-        cpu::workspace_size(&self.problem, rows)
+        let size = cpu::workspace_size(&self.problem, rows);
+        size.checked_next_multiple_of(Workspace::ALIGNMENT).unwrap_or(usize::MAX)
     }
 
     /// Allocates a workspace for runs of up to so many rows.

@@ -76,7 +76,7 @@ impl Layout {
     }
 
     /// Elements from the first to the last, both included; `None` if that overflows.
-    pub(crate) fn span(&self) -> Option<usize> {
+    pub fn span(&self) -> Option<usize> {
         if self.extents().contains(&0) {
             return Some(0);
         }
