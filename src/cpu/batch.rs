@@ -80,7 +80,8 @@ pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, threads: &Threads)
 
 /// The workspace of a call in bytes: one result for each block.
 pub(super) fn workspace_size(problem: &Problem, rows: usize) -> usize {
-    Blocks::new(problem, rows).count() * size_of::<Count>().max(size_of::<Totals>())
+    let result = size_of::<Count>().max(size_of::<Totals>());
+    Blocks::new(problem, rows).count().saturating_mul(result)
 }
 
 fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> Result<Count> {

@@ -3,6 +3,8 @@
 
 pub mod bounds;
 
+use std::io::Write;
+
 use half::{bf16, f16};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -345,4 +347,11 @@ fn map<T>(classes: &[i64], f: impl Fn(i64) -> T) -> Vec<T> {
 /// The numbers of a floating-point tensor.
 pub fn widen(tensor: &Tensor) -> Vec<f64> {
     tensor.cast(DType::F64).unwrap().to_vec().unwrap()
+}
+
+/// Says why a test cannot run here. On CI, where everything but a GPU is there, it fails instead.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "skipped on CI: {reason}");
+    // Not eprintln, which the test harness would capture.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
 }
