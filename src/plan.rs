@@ -18,10 +18,10 @@ use crate::{Args, BackwardArgs, Context, Device, Problem, Result, Workspace};
 /// let mut workspace = plan.workspace(2);
 ///
 /// let logits = [1.0f32, 2.0, 3.0, 2.0, 4.0, 6.0];
-/// let (mut loss, mut dlogits) = ([0f32], [0f32; 6]);
+/// let (mut loss, mut dlogits) = (0f32, [0f32; 6]);
 /// let args = Args::new(&logits, &[0i64, 2]).loss(&mut loss).dlogits(&mut dlogits);
 /// plan.run(args, &mut workspace)?;
-/// assert!((loss[0] - 1.2752688).abs() < 1e-6);
+/// assert!((loss - 1.2752688).abs() < 1e-6);
 /// assert!((dlogits[0] + 0.45498471).abs() < 1e-7);
 /// # Ok::<(), xent::Error>(())
 /// ```
@@ -62,9 +62,11 @@ impl Plan {
         cpu::kernel_name(&self.problem)
     }
 
-    /// The size in bytes of the workspace that a run of so many rows needs; never 0.
+    /// The size in bytes of the workspace that a run of so many rows needs: a multiple of
+    /// [`Workspace::ALIGNMENT`], never 0, and `usize::MAX` if it is more than that.
     pub fn workspace_size(&self, rows: usize) -> usize {
-        cpu::workspace_size(&self.problem, rows)
+        let size = cpu::workspace_size(&self.problem, rows);
+        size.checked_next_multiple_of(Workspace::ALIGNMENT).unwrap_or(usize::MAX)
     }
 
     /// Allocates a workspace for runs of up to so many rows.

@@ -3,6 +3,7 @@
 
 mod batch;
 mod float_env;
+mod gradient;
 mod kernel;
 mod lanes;
 mod math;

@@ -1,0 +1,695 @@
+/*
+ * xent.h - fused cross entropy: the loss of a batch of logits, its gradient, log-sum-exp, argmax,
+ * accuracy and entropy from one call, for f32, f16, bf16 and (on the CPU) f64 logits.
+ *
+ * Generated from src/capi; edits here are lost.
+ *
+ * EXAMPLE
+ *
+ *     #include <stdio.h>
+ *     #include <stdlib.h>
+ *     #include <xent.h>
+ *
+ *     static int failed(xent_status status) {
+ *       if (status != XENT_STATUS_OK) {
+ *         fprintf(stderr, "%s: %s\n", xent_status_string(status), xent_last_error());
+ *       }
+ *       return status != XENT_STATUS_OK;
+ *     }
+ *
+ *     int main(void) {
+ *       const float logits[2 * 3] = {1, 2, 3, 2, 4, 6};
+ *       const int64_t targets[2] = {0, 2};
+ *       float loss = 0, dlogits[2 * 3] = {0};
+ *
+ *       xent_context *context = NULL;
+ *       if (failed(xent_context_create_auto(&context))) return 1;
+ *       printf("on the %s\n", xent_context_describe(context));
+ *
+ *       xent_problem problem = xent_problem_default();
+ *       problem.classes = 3;
+ *       problem.outputs = XENT_OUTPUT_LOSS | XENT_OUTPUT_DLOGITS;
+ *       xent_plan *plan = NULL;
+ *       if (failed(xent_plan_create(context, &problem, &plan))) return 1;
+ *
+ *       xent_args args = xent_args_default();
+ *       args.outer = 2;
+ *       args.logits = logits;
+ *       args.targets = targets;
+ *       args.loss = &loss;
+ *       args.dlogits = dlogits;
+ *       if (failed(xent_plan_workspace_size(plan, 2, &args.workspace_size))) return 1;
+ *       args.workspace = aligned_alloc(XENT_WORKSPACE_ALIGNMENT, args.workspace_size);
+ *       if (failed(xent_run(plan, &args))) return 1;
+ *       printf("loss %.6f, gradient of the first logit %.6f\n", loss, dlogits[0]);
+ *
+ *       free(args.workspace);
+ *       xent_plan_destroy(plan);
+ *       xent_context_destroy(context);
+ *       return 0;
+ *     }
+ *
+ * HOW IT GOES
+ * A context is a device with its threads. A plan is a problem (types, sizes, options, outputs)
+ * that is ready to run on it: what takes long is done when the plan is made. A run brings the
+ * buffers of one batch, and may be repeated as often as one likes with any number of rows.
+ *
+ * STRUCTS
+ * Start each from its xent_..._default(), which zeroes it and sets struct_size. Zero is the default
+ * of every field. Later versions only append fields: a library accepts the shorter struct of an
+ * older program, and a longer one whose unknown fields are zero; anything else is
+ * XENT_STATUS_VERSION_MISMATCH. A number that an enum does not have, and a bit that a set of flags
+ * does not have, are refused.
+ *
+ * SHAPES AND STRIDES
+ * Logits, their gradient and probabilities have shape (outer, classes, inner), so that any axis of
+ * a tensor can be the class axis: outer is the product of the axes before it, inner of those after
+ * it. Row r is (r / inner, r % inner). Everything else is packed: one element for each row, or what
+ * the field says. Strides are counted in elements, along (outer, class, inner). All 0 is packed;
+ * else each stride of an axis longer than 1 is positive. (N, C) with rows padded to P elements is
+ * outer = N and strides (P, 1, 1); (N, C, H, W) is outer = N, inner = H W and strides 0.
+ *
+ * MEMORY
+ * Buffers are the caller's: xent never keeps a pointer beyond the call, nor frees one. On the CPU
+ * they are host memory, on a GPU (workspace included) device memory. Addresses are multiples of the
+ * size of the element. What lies between the first and the last element of an output must not meet
+ * another buffer, but for a gradient in place. What xent makes is freed by the xent_..._destroy of
+ * its type; texts are xent's.
+ *
+ * THREADS
+ * Contexts and plans do not change once they are made: any threads may use one at the same time,
+ * with outputs and workspaces of their own. Destroy them when no thread uses them any more.
+ *
+ * ERRORS
+ * A function that can fail returns an xent_status; xent_last_error() then has the details for this
+ * thread. A call that fails has written nothing. Nothing is printed, but for a bug (a panic), which
+ * also goes to stderr before the call returns XENT_STATUS_INTERNAL. No C++ exception or panic
+ * comes out of a call, and none may come in through a callback.
+ *
+ * NUMERICS
+ * 1. Arithmetic is f32 for f32, f16 and bf16, and f64 for f64; only the gradient is rounded to the
+ *    type of the logits. Losses, statistics and weights are never 16 bits wide.
+ * 2. Errors are bounded relative to each element, with no absolute floor: a target that leads
+ *    32767 others by 30 has loss 3.07e-9, not 0, and three logits of 1e8 have loss log 3.
+ * 3. Results are the same bits from run to run, for any number of threads, and whatever rounding
+ *    mode or flush-to-zero the caller has set; a row's results do not depend on the other rows.
+ * 4. A NaN or +inf makes its own row NaN (and a mean or sum of losses), but no other.
+ *    -inf is a class of probability 0.
+ * 5. A class index that is no class never reads out of bounds: on the CPU the call fails before it
+ *    writes, on a GPU that row is NaN and the report names it.
+ *
+ * VERSIONS
+ * The ABI follows semantic versioning, where the minor version of 0.x counts as major. A program
+ * can compare XENT_VERSION_NUMBER with xent_version(). Unloading the library (dlclose) is not
+ * supported, nor is its use in the child of a fork() in which the parent had already run a plan.
+ */
+
+#ifndef XENT_H
+#define XENT_H
+
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/// The version of this header. xent_version() is that of the library.
+#define XENT_VERSION_MAJOR 0
+#define XENT_VERSION_MINOR 1
+#define XENT_VERSION_PATCH 0
+#define XENT_VERSION_NUMBER \
+  (XENT_VERSION_MAJOR * 1000000 + XENT_VERSION_MINOR * 1000 + XENT_VERSION_PATCH)
+
+/// The alignment of a workspace, in bytes.
+#define XENT_WORKSPACE_ALIGNMENT 256
+
+#if defined(__GNUC__) || defined(__clang__)
+#define XENT_MUST_USE __attribute__((warn_unused_result))
+#else
+#define XENT_MUST_USE
+#endif
+
+/// A CUstream or cudaStream_t, which are the same type: no header of CUDA is needed here.
+typedef struct CUstream_st *xent_stream;
+
+
+/// What a call came to. status / 100 is the family: 1 a wrong argument, 2 not supported,
+/// 3 something missing on this machine, 4 out of resources, 5 wrong data, 9 a bug in xent.
+/// Later versions may add statuses to these families.
+typedef enum xent_status {
+  /// Done.
+  XENT_STATUS_OK = 0,
+  /// A value is outside its range, or contradicts another one.
+  XENT_STATUS_INVALID_ARGUMENT = 100,
+  /// A pointer that is needed is NULL.
+  XENT_STATUS_NULL_POINTER = 101,
+  /// A pointer is given that the problem does not use.
+  XENT_STATUS_UNEXPECTED_POINTER = 102,
+  /// A buffer has another size, shape or type than the problem needs.
+  XENT_STATUS_SIZE_MISMATCH = 103,
+  /// An address is not a multiple of the alignment that it needs.
+  XENT_STATUS_MISALIGNED = 104,
+  /// An output shares memory with another buffer.
+  XENT_STATUS_OVERLAP = 105,
+  /// The workspace is smaller than xent_plan_workspace_size says.
+  XENT_STATUS_WORKSPACE_TOO_SMALL = 106,
+  /// A struct_size that this library does not know, or a field that is newer than it.
+  XENT_STATUS_VERSION_MISMATCH = 107,
+  /// The request is sound, but this build, device or plan does not do it.
+  XENT_STATUS_UNSUPPORTED = 200,
+  /// Memory or threads could not be had from the system.
+  XENT_STATUS_OUT_OF_RESOURCES = 400,
+  /// A class index is neither a class nor the ignored index.
+  XENT_STATUS_INVALID_TARGET = 500,
+  /// A bug in xent. The text of xent_last_error is worth a report.
+  XENT_STATUS_INTERNAL = 900,
+} xent_status;
+
+/// Where a context computes.
+typedef enum xent_device {
+  /// The first GPU where everything that it needs is there, else the CPU.
+  /// xent_context_describe says which, and why.
+  XENT_DEVICE_AUTO = 0,
+  /// The CPU.
+  XENT_DEVICE_CPU = 1,
+  /// An NVIDIA GPU. This version has no CUDA runtime and answers XENT_STATUS_UNSUPPORTED.
+  XENT_DEVICE_CUDA = 2,
+} xent_device;
+
+/// The type of the elements of a buffer.
+typedef enum xent_dtype {
+  /// For logits: f32. For their gradient: the type of the logits.
+  XENT_DTYPE_DEFAULT = 0,
+  /// IEEE 754 binary32, a C float.
+  XENT_DTYPE_F32 = 1,
+  /// IEEE 754 binary16.
+  XENT_DTYPE_F16 = 2,
+  /// bfloat16, the upper half of a binary32.
+  XENT_DTYPE_BF16 = 3,
+  /// IEEE 754 binary64, a C double. Only on the CPU.
+  XENT_DTYPE_F64 = 4,
+} xent_dtype;
+
+/// What the targets are.
+typedef enum xent_target {
+  /// One class index for each row, int64_t.
+  XENT_TARGET_I64 = 0,
+  /// One class index for each row, int32_t.
+  XENT_TARGET_I32 = 1,
+  /// One class index for each row, uint32_t.
+  XENT_TARGET_U32 = 2,
+  /// One class index for each row, uint8_t.
+  XENT_TARGET_U8 = 3,
+  /// One probability for each logit, f32.
+  XENT_TARGET_PROBABILITIES_F32 = 16,
+  /// One probability for each logit, f16.
+  XENT_TARGET_PROBABILITIES_F16 = 17,
+  /// One probability for each logit, bf16.
+  XENT_TARGET_PROBABILITIES_BF16 = 18,
+  /// One probability for each logit, f64. Only with f64 logits.
+  XENT_TARGET_PROBABILITIES_F64 = 19,
+} xent_target;
+
+/// How the losses of the rows become the result.
+typedef enum xent_reduction {
+  /// The weighted mean. With class indices, the sum of losses is divided by the sum of the
+  /// weights of the counted rows; with probabilities, by the number of rows; the z-loss always
+  /// by the number of counted rows. The denominator of xent_args replaces both.
+  XENT_REDUCTION_MEAN = 0,
+  /// One loss for each row.
+  XENT_REDUCTION_NONE = 1,
+  /// The sum.
+  XENT_REDUCTION_SUM = 2,
+} xent_reduction;
+
+/// What a mean divides by.
+typedef enum xent_denominator {
+  /// As XENT_REDUCTION_MEAN says.
+  XENT_DENOMINATOR_DEFAULT = 0,
+  /// denominator_value, for the loss and the z-loss: the tokens of all micro-batches, say.
+  XENT_DENOMINATOR_VALUE = 1,
+  /// The f32 that denominator_pointer points to in GPU memory.
+  XENT_DENOMINATOR_POINTER = 2,
+} xent_denominator;
+
+/// The outputs of a run, to be combined with |. T is float, or double with f64 logits.
+typedef enum xent_output {
+  /// The loss: one T, or one for each row with XENT_REDUCTION_NONE.
+  XENT_OUTPUT_LOSS = 1,
+  /// log(sum(exp(z))) of each row: T.
+  XENT_OUTPUT_LSE = 2,
+  /// Two T for each row, which xent_backward reads: the largest logit (before scale and cap),
+  /// and the sum of exp(z - max z) over the other classes.
+  XENT_OUTPUT_STATS = 4,
+  /// The gradient of the loss with respect to the logits, in their shape.
+  XENT_OUTPUT_DLOGITS = 8,
+  /// The class of the largest logit of each row: int64_t. The first where several are equal; -1
+  /// for an ignored row, and for one whose softmax is not defined (a NaN, +inf, or all -inf).
+  XENT_OUTPUT_ARGMAX = 16,
+  /// How many counted rows have their target as argmax: one int64_t. The target of a row of
+  /// probabilities is its first most probable class.
+  XENT_OUTPUT_CORRECT = 32,
+  /// The entropy of the softmax of each row, in nats: T.
+  XENT_OUTPUT_ENTROPY = 64,
+} xent_output;
+
+/// Options of a problem, to be combined with |.
+typedef enum xent_flag {
+  /// Rows whose target is ignore_index do not count. They are never read; their loss, lse,
+  /// entropy and gradient are +0. Only with class indices.
+  XENT_FLAG_IGNORE_INDEX = 1,
+  /// A mean over nothing is 0, and not NaN as in PyTorch.
+  XENT_FLAG_EMPTY_MEAN_ZERO = 2,
+  /// The gradient replaces the logits: same pointer, type and strides.
+  XENT_FLAG_IN_PLACE = 4,
+  /// A run brings class_weights.
+  XENT_FLAG_CLASS_WEIGHTS = 8,
+  /// A run brings row_weights.
+  XENT_FLAG_ROW_WEIGHTS = 16,
+} xent_flag;
+
+/// A device with its threads. Made by xent_context_create, freed by xent_context_destroy.
+///
+/// Immutable: any threads may use it at once. Plans keep what they need of it, so it may be
+/// destroyed before them.
+typedef struct xent_context xent_context;
+
+/// A problem that is ready to run on a device. Made by xent_plan_create, freed by
+/// xent_plan_destroy.
+///
+/// Immutable: any threads may run it at once, each with outputs and a workspace of its own.
+typedef struct xent_plan xent_plan;
+
+/// One task of a parallel loop. May be called from any thread.
+///
+/// @param task_data  as xent_parallel_for got it
+/// @param index      from 0 to tasks - 1
+typedef void (*xent_task)(void *task_data,
+                          size_t index);
+
+/// A parallel loop on the threads of the caller: calls task(task_data, index) for every index
+/// below tasks, in any order and on any threads, and returns when all these calls have returned.
+/// Results never depend on how it does so. It may be called from several threads at once, must not
+/// throw a C++ exception or longjmp, and must not call task after it has returned.
+///
+/// @param user       parallel_for_user of the context's options
+/// @param tasks      the number of tasks
+/// @param task       the task
+/// @param task_data  what the task wants as its first argument
+typedef void (*xent_parallel_for)(void *user,
+                                  size_t tasks,
+                                  xent_task task,
+                                  void *task_data);
+
+/// How to make a context. All zero but struct_size: the device chooses itself, and the CPU uses
+/// all processors. Starts as xent_context_options_default().
+typedef struct xent_context_options {
+  /// sizeof(xent_context_options).
+  size_t struct_size;
+  /// The kind of device.
+  enum xent_device device;
+  /// The number of the GPU; 0 unless device is XENT_DEVICE_CUDA.
+  int32_t ordinal;
+  /// Threads of the CPU: 0 shares one pool of all processors with other contexts, 1 works on the
+  /// calling thread, more starts a pool of that many, at most 1024.
+  uint32_t threads;
+  /// 0.
+  uint32_t reserved;
+  /// Takes the place of threads of xent's own; then threads is 0. NULL is none.
+  xent_parallel_for parallel_for;
+  /// The first argument of parallel_for. Stays valid until the context and its plans are gone.
+  void *parallel_for_user;
+  /// Where compiled GPU kernels are kept, UTF-8; NULL is the user's cache directory. Copied.
+  const char *cache_directory;
+} xent_context_options;
+
+/// What to compute: types, sizes, options and the outputs that are wanted.
+///
+/// For one row of logits x, with logit_scale k, softcap c, class weights w, label_smoothing s over
+/// C classes, row weight r and z_loss a:
+///
+///     z    = k x, and with a softcap c tanh(k x / c)
+///     lse  = log(sum(exp(z))), and -log p = lse - z
+///     loss = r ((1 - s) w[y] (lse - z[y]) + s/C sum(w (lse - z))) + a lse^2    class index y
+///     loss = r sum(w ((1 - s) q + s/C) (lse - z)) + a lse^2                    probabilities q
+///
+/// These are PyTorch's definitions, with z-loss as in PaLM and softcap as in Gemma 2. In them 0
+/// times infinity is 0. Weights do not enter the z-loss. Starts as xent_problem_default().
+typedef struct xent_problem {
+  /// sizeof(xent_problem).
+  size_t struct_size;
+  /// The number of classes C, from 1 to 2^31 - 1. The one field that has no default.
+  int64_t classes;
+  /// The type of the logits.
+  enum xent_dtype logits_dtype;
+  /// The type of the gradient: that of the logits, or f32.
+  enum xent_dtype dlogits_dtype;
+  /// What the targets are.
+  enum xent_target target_type;
+  /// How the losses of the rows become the result.
+  enum xent_reduction reduction;
+  /// The outputs, xent_output combined; 0 is XENT_OUTPUT_LOSS.
+  uint32_t outputs;
+  /// The options, xent_flag combined.
+  uint32_t flags;
+  /// With XENT_FLAG_IGNORE_INDEX, the target of rows that do not count: any value, inside
+  /// [0, classes) too. Else 0.
+  int64_t ignore_index;
+  /// The share s of the target that is spread evenly over all classes, in [0, 1].
+  double label_smoothing;
+  /// The factor k of the logits, the inverse of a temperature: finite. 0 is 1.
+  double logit_scale;
+  /// The bound c of the scaled logits: positive and finite. 0 is none.
+  double softcap;
+  /// The factor a of lse^2: finite.
+  double z_loss;
+  /// How many rows a run will have, as a hint. 0 is unknown.
+  int64_t expected_rows;
+  /// A promise: logits, their gradient and the strides of their rows are multiples of this many
+  /// bytes. A power of two up to 4096; 0 promises nothing.
+  int64_t alignment;
+} xent_problem;
+
+/// The buffers of one xent_run. Starts as xent_args_default().
+///
+/// Which pointers must be there and which must be NULL, the problem says. T is float, or double
+/// with f64 logits. Rows are outer times inner.
+typedef struct xent_args {
+  /// sizeof(xent_args).
+  size_t struct_size;
+  /// Rows before the class axis. 0 is an empty batch, whose buffers without elements may be NULL.
+  int64_t outer;
+  /// Rows after the class axis. 0 is 1.
+  int64_t inner;
+  /// Logits, (outer, classes, inner).
+  const void *logits;
+  /// Their strides; all 0 is packed.
+  int64_t logits_strides[3];
+  /// One class index for each row, or probabilities, (outer, classes, inner).
+  const void *targets;
+  /// The strides of probabilities; all 0 is packed. With class indices, all 0.
+  int64_t target_strides[3];
+  /// One T for each class, with XENT_FLAG_CLASS_WEIGHTS. Any sign; a class of weight 0 adds
+  /// nothing, whatever its logit.
+  const void *class_weights;
+  /// How many class weights there are: the number of classes.
+  int64_t class_weights_count;
+  /// One T for each row, with XENT_FLAG_ROW_WEIGHTS.
+  const void *row_weights;
+  /// The upstream gradient, T. NULL is 1. Only with XENT_OUTPUT_DLOGITS.
+  const void *dloss;
+  /// 0: one upstream gradient. 1: one for each row, with XENT_REDUCTION_NONE.
+  int64_t dloss_stride;
+  /// What a mean divides by.
+  enum xent_denominator denominator_kind;
+  /// 0.
+  uint32_t reserved;
+  /// With XENT_DENOMINATOR_VALUE, the denominator: finite and at least 0, where 0 is the mean
+  /// over nothing. Else 0.
+  double denominator_value;
+  /// With XENT_DENOMINATOR_POINTER, where the denominator is. Else NULL, as on the CPU.
+  const void *denominator_pointer;
+  /// Where the loss goes: one T, or one for each row.
+  void *loss;
+  /// Where log(sum(exp(z))) goes: one T for each row.
+  void *lse;
+  /// Where the statistics for xent_backward go: two T for each row.
+  void *stats;
+  /// Where the gradient goes, (outer, classes, inner).
+  void *dlogits;
+  /// Its strides; all 0 is packed.
+  int64_t dlogits_strides[3];
+  /// Where the class of the largest logit goes: one for each row.
+  int64_t *argmax;
+  /// Where the number of correct rows goes: one.
+  int64_t *correct;
+  /// Where the entropy of the softmax goes: one T for each row.
+  void *entropy;
+  /// An xent_report in GPU memory, to which wrong targets are added. NULL on the CPU, which
+  /// answers XENT_STATUS_INVALID_TARGET itself.
+  void *report;
+  /// Scratch memory, aligned to XENT_WORKSPACE_ALIGNMENT bytes. Its contents mean nothing.
+  void *workspace;
+  /// Its size in bytes, at least that of xent_plan_workspace_size.
+  size_t workspace_size;
+  /// The stream of a GPU that does the work; NULL is the default stream. NULL on the CPU.
+  xent_stream stream;
+} xent_args;
+
+/// The buffers of one xent_backward. Starts as xent_backward_args_default().
+///
+/// Every field means what it means in xent_args; the inputs are those of the run that wrote stats,
+/// but for dloss and the denominator, which may be new.
+typedef struct xent_backward_args {
+  /// sizeof(xent_backward_args).
+  size_t struct_size;
+  /// Rows before the class axis.
+  int64_t outer;
+  /// Rows after the class axis. 0 is 1.
+  int64_t inner;
+  /// Logits, (outer, classes, inner).
+  const void *logits;
+  /// Their strides; all 0 is packed.
+  int64_t logits_strides[3];
+  /// One class index for each row, or probabilities, (outer, classes, inner).
+  const void *targets;
+  /// The strides of probabilities; all 0 is packed. With class indices, all 0.
+  int64_t target_strides[3];
+  /// One T for each class, with XENT_FLAG_CLASS_WEIGHTS.
+  const void *class_weights;
+  /// How many class weights there are: the number of classes.
+  int64_t class_weights_count;
+  /// One T for each row, with XENT_FLAG_ROW_WEIGHTS.
+  const void *row_weights;
+  /// The upstream gradient, T. NULL is 1.
+  const void *dloss;
+  /// 0: one upstream gradient. 1: one for each row, with XENT_REDUCTION_NONE.
+  int64_t dloss_stride;
+  /// What a mean divides by.
+  enum xent_denominator denominator_kind;
+  /// 0.
+  uint32_t reserved;
+  /// With XENT_DENOMINATOR_VALUE, the denominator. Else 0.
+  double denominator_value;
+  /// With XENT_DENOMINATOR_POINTER, where the denominator is. Else NULL, as on the CPU.
+  const void *denominator_pointer;
+  /// The statistics that a run wrote: two T for each row.
+  const void *stats;
+  /// Where the gradient goes, (outer, classes, inner).
+  void *dlogits;
+  /// Its strides; all 0 is packed.
+  int64_t dlogits_strides[3];
+  /// An xent_report in GPU memory, to which wrong targets are added. NULL on the CPU.
+  void *report;
+  /// Scratch memory, aligned to XENT_WORKSPACE_ALIGNMENT bytes. Its contents mean nothing.
+  void *workspace;
+  /// Its size in bytes, at least that of xent_plan_workspace_size.
+  size_t workspace_size;
+  /// The stream of a GPU that does the work; NULL is the default stream. NULL on the CPU.
+  xent_stream stream;
+} xent_backward_args;
+
+/// What was wrong with the targets of runs on a GPU. The caller clears it to zeros; runs add to
+/// it, in a way that does not depend on their timing.
+typedef struct xent_report {
+  /// How many targets were no class.
+  int64_t count;
+  /// The lowest row that held one.
+  int64_t row;
+  /// What it held.
+  int64_t value;
+  /// 0.
+  int64_t reserved;
+} xent_report;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/// The version of the library that is loaded, like XENT_VERSION_NUMBER:
+/// 1000000 major + 1000 minor + patch.
+///
+/// Neither allocates nor fails.
+uint32_t xent_version(void);
+
+/// The same as text, with the devices that are built in: "0.1.0 (CPU)".
+///
+/// The text is static.
+const char *xent_version_string(void);
+
+/// The name of a status, "XENT_STATUS_OK" say; "unknown status" for other numbers.
+///
+/// The text is static.
+const char *xent_status_string(enum xent_status status);
+
+/// What went wrong in the last call of this thread that failed: the field, its value, and what is
+/// allowed. "" if none has failed yet; never NULL.
+///
+/// A call that succeeds leaves it as it is, like errno. The text is the library's, and valid until
+/// the next call of this thread that fails.
+const char *xent_last_error(void);
+
+/// Makes a context.
+///
+/// Allocates, and starts threads if options ask for more than one.
+///
+/// @param options  NULL is the default; read only during the call
+/// @param out      the context, which is the caller's; untouched if the call fails
+/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for a device that this build does not have;
+///         XENT_STATUS_OUT_OF_RESOURCES if a thread does not start; the 1xx of wrong arguments
+XENT_MUST_USE
+enum xent_status xent_context_create(const struct xent_context_options *options,
+                                     struct xent_context **out);
+
+/// Frees a context. NULL is fine. No other thread may use it during the call or later; plans that
+/// were made from it stay valid.
+void xent_context_destroy(struct xent_context *context);
+
+/// The device in words, and for one that chose itself why it is not a GPU:
+/// "CPU (this build of xent has no CUDA runtime)". "" for NULL.
+///
+/// The text is the context's.
+const char *xent_context_describe(const struct xent_context *context);
+
+/// Checks a problem and chooses how to compute it; on a GPU, compiles it.
+///
+/// Allocates.
+///
+/// @param context  need not outlive the plan
+/// @param problem  read only during the call
+/// @param out      the plan, which is the caller's; untouched if the call fails
+/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device cannot do; the 1xx of wrong
+///         arguments
+XENT_MUST_USE
+enum xent_status xent_plan_create(const struct xent_context *context,
+                                  const struct xent_problem *problem,
+                                  struct xent_plan **out);
+
+/// Frees a plan. NULL is fine. No other thread may use it during the call or later.
+void xent_plan_destroy(struct xent_plan *plan);
+
+/// The size of the workspace that a run of so many rows needs. It does not shrink as rows grow.
+///
+/// Does not allocate.
+///
+/// @param plan  the plan
+/// @param rows  outer times inner, at least 0
+/// @param out   bytes: never 0, and a multiple of XENT_WORKSPACE_ALIGNMENT, as aligned_alloc wants
+///              it; untouched if the call fails
+/// @return XENT_STATUS_OK, or the 1xx of wrong arguments
+XENT_MUST_USE
+enum xent_status xent_plan_workspace_size(const struct xent_plan *plan,
+                                          int64_t rows,
+                                          size_t *out);
+
+/// The name of what computes the problem, for logs. "" for NULL.
+///
+/// The text is the plan's.
+const char *xent_plan_kernel_name(const struct xent_plan *plan);
+
+/// Computes all outputs of the problem in one call.
+///
+/// On the CPU it returns when they are written, and allocates nothing unless the logits are f64 or
+/// the call fails. On a GPU it only puts work on the stream: it neither allocates nor synchronises,
+/// keeps the current CUDA context, and may be captured in a CUDA graph.
+///
+/// @param plan  the plan
+/// @param args  read only during the call; the buffers stay the caller's
+/// @return XENT_STATUS_OK; XENT_STATUS_INVALID_TARGET for a class index that is no class;
+///         XENT_STATUS_UNSUPPORTED for a stream, report or denominator_pointer on the CPU; the 1xx
+///         of wrong arguments. Unless the call succeeds, no output has been written
+XENT_MUST_USE
+enum xent_status xent_run(const struct xent_plan *plan,
+                          const struct xent_args *args);
+
+/// Computes the gradient from the statistics of a run, for an upstream gradient that was not known
+/// then. It is that of a run with XENT_OUTPUT_DLOGITS, bit for bit.
+///
+/// Allocation, synchronisation and capture are as in xent_run.
+///
+/// @param plan  the plan of the run; its problem's outputs have XENT_OUTPUT_STATS
+/// @param args  read only during the call; the buffers stay the caller's
+/// @return as xent_run, and XENT_STATUS_UNSUPPORTED for a problem without XENT_OUTPUT_STATS
+XENT_MUST_USE
+enum xent_status xent_backward(const struct xent_plan *plan,
+                               const struct xent_backward_args *args);
+
+/// Waits for a stream and reads a report from GPU memory. The only call that synchronises.
+///
+/// This version has no CUDA runtime: it answers XENT_STATUS_UNSUPPORTED.
+///
+/// @param plan           the plan whose runs wrote the report
+/// @param device_report  the report in GPU memory
+/// @param stream         the stream of the runs
+/// @param out            a copy of the report; untouched if it cannot be read
+/// @return XENT_STATUS_OK if no target was wrong; XENT_STATUS_INVALID_TARGET, and the row and its
+///         target as last error, if one was; XENT_STATUS_UNSUPPORTED for a plan on the CPU; the
+///         1xx of wrong arguments
+XENT_MUST_USE
+enum xent_status xent_report_read(const struct xent_plan *plan,
+                                  const void *device_report,
+                                  xent_stream stream,
+                                  struct xent_report *out);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+// Helpers, compiled into the program.
+
+/// The enums of the ABI are four bytes wide: -fshort-enums would change it.
+typedef char xent_enums_have_four_bytes[sizeof(xent_status) == 4 ? 1 : -1];
+
+/// Options that ask for nothing.
+static inline xent_context_options xent_context_options_default(void) {
+  xent_context_options options;
+  memset(&options, 0, sizeof options);
+  options.struct_size = sizeof options;
+  return options;
+}
+
+/// A problem that lacks only its classes: the mean loss of f32 logits and int64_t indices.
+static inline xent_problem xent_problem_default(void) {
+  xent_problem problem;
+  memset(&problem, 0, sizeof problem);
+  problem.struct_size = sizeof problem;
+  return problem;
+}
+
+/// Arguments without buffers.
+static inline xent_args xent_args_default(void) {
+  xent_args args;
+  memset(&args, 0, sizeof args);
+  args.struct_size = sizeof args;
+  return args;
+}
+
+/// Arguments without buffers.
+static inline xent_backward_args xent_backward_args_default(void) {
+  xent_backward_args args;
+  memset(&args, 0, sizeof args);
+  args.struct_size = sizeof args;
+  return args;
+}
+
+/// xent_context_create: the device chooses itself.
+XENT_MUST_USE static inline xent_status xent_context_create_auto(xent_context **out) {
+  return xent_context_create(NULL, out);
+}
+
+/// xent_context_create: the CPU, with all processors.
+XENT_MUST_USE static inline xent_status xent_context_create_cpu(xent_context **out) {
+  xent_context_options options = xent_context_options_default();
+  options.device = XENT_DEVICE_CPU;
+  return xent_context_create(&options, out);
+}
+
+/// xent_context_create: the GPU with this number.
+XENT_MUST_USE static inline xent_status xent_context_create_cuda(int32_t ordinal,
+                                                                 xent_context **out) {
+  xent_context_options options = xent_context_options_default();
+  options.device = XENT_DEVICE_CUDA;
+  options.ordinal = ordinal;
+  return xent_context_create(&options, out);
+}
+
+#endif // XENT_H

@@ -1,0 +1,170 @@
+//! Contexts.
+
+use std::any::Any;
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::convert::{Outcome, choice, load, result, zero};
+use super::types::*;
+use super::{c_string, destroy, guard};
+use crate::{Context, ContextOptions, Device, Error, ParallelFor};
+
+/// A device with its threads. Made by xent_context_create, freed by xent_context_destroy.
+///
+/// Immutable: any threads may use it at once. Plans keep what they need of it, so it may be
+/// destroyed before them.
+pub struct xent_context {
+    pub(super) context: Context,
+    description: CString,
+}
+
+/// Makes a context.
+///
+/// Allocates, and starts threads if options ask for more than one.
+///
+/// @param options  NULL is the default; read only during the call
+/// @param out      the context, which is the caller's; untouched if the call fails
+/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for a device that this build does not have;
+///         XENT_STATUS_OUT_OF_RESOURCES if a thread does not start; the 1xx of wrong arguments
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xent_context_create(
+    options: *const xent_context_options,
+    out: *mut *mut xent_context,
+) -> xent_status {
+    guard(|| {
+        let out = result("out", out)?;
+        let options = if options.is_null() {
+            ContextOptions::default()
+        } else {
+            // SAFETY: the caller's struct.
+            unsafe { context_options(&load(options)?)? }
+        };
+        let context = Context::new(options)?;
+        let description = c_string(&context.device().to_string());
+        let handle = Box::into_raw(Box::new(xent_context { context, description }));
+        // SAFETY: the caller's variable, which is not NULL.
+        unsafe { out.write(handle) };
+        Ok(())
+    })
+}
+
+/// Frees a context. NULL is fine. No other thread may use it during the call or later; plans that
+/// were made from it stay valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xent_context_destroy(context: *mut xent_context) {
+    // SAFETY: the caller's handle.
+    unsafe { destroy(context) }
+}
+
+/// The device in words, and for one that chose itself why it is not a GPU:
+/// "CPU (this build of xent has no CUDA runtime)". "" for NULL.
+///
+/// The text is the context's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xent_context_describe(context: *const xent_context) -> *const c_char {
+    // SAFETY: NULL, or a handle of the caller.
+    let context = unsafe { context.as_ref() };
+    context.map_or(c"", |context| &context.description).as_ptr()
+}
+
+/// # Safety
+/// `cache_directory` is NULL or a C string; `parallel_for` keeps its promises.
+unsafe fn context_options(options: &xent_context_options) -> Outcome<ContextOptions> {
+    let device = choice("device", options.device)?;
+    if device != xent_device::Cuda {
+        zero("ordinal", options.ordinal, " unless device is XENT_DEVICE_CUDA")?;
+    }
+    zero("reserved", options.reserved, "")?;
+    let ordinal = u32::try_from(options.ordinal)
+        .map_err(|_| Error::invalid("ordinal", options.ordinal, "in [0, 2^31 - 1]"))?;
+    let user = options.parallel_for_user;
+    if options.parallel_for.is_none() && !user.is_null() {
+        let reason = "parallel_for, which would get it, is NULL";
+        return Err(Error::Unexpected { field: "parallel_for_user", reason }.into());
+    }
+    let mut ours = ContextOptions::default();
+    ours.device = match device {
+        xent_device::Auto => Device::auto(),
+        xent_device::Cpu => Device::cpu(),
+        xent_device::Cuda => Device::cuda(ordinal)?,
+    };
+    ours.threads = options.threads as usize;
+    ours.parallel_for = options.parallel_for.map(|call| Host { call, user }.parallel_for());
+    if !options.cache_directory.is_null() {
+        // SAFETY: a C string of the caller.
+        let path = unsafe { CStr::from_ptr(options.cache_directory) };
+        let path = path
+            .to_str()
+            .map_err(|_| Error::invalid("cache_directory", format_args!("{path:?}"), "UTF-8"))?;
+        ours.cache_directory = Some(PathBuf::from(path));
+    }
+    Ok(ours)
+}
+
+/// The caller's parallel loop.
+struct Host {
+    call: unsafe extern "C" fn(*mut c_void, usize, xent_task, *mut c_void),
+    user: *mut c_void,
+}
+
+// SAFETY: the header demands that it may be called from any thread, from several at once too.
+unsafe impl Send for Host {}
+// SAFETY: the same.
+unsafe impl Sync for Host {}
+
+/// What the tasks of one loop share.
+struct Loop<'a> {
+    task: &'a (dyn Fn(usize) + Sync),
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Host {
+    fn parallel_for(self) -> Arc<ParallelFor> {
+        Arc::new(move |tasks, task| self.run(tasks, task))
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let shared = Loop { task, panic: Mutex::new(None) };
+        let data = (&raw const shared).cast_mut().cast();
+        // SAFETY: the caller's function gets what it asks for, and uses it during the call only.
+        unsafe { (self.call)(self.user, tasks, Some(run_task), data) };
+        if let Some(panic) = shared.panic.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            resume_unwind(panic);
+        }
+    }
+}
+
+/// Runs a task for the caller's loop, through which no panic may go: it is kept until the loop
+/// has ended.
+unsafe extern "C" fn run_task(data: *mut c_void, index: usize) {
+    // SAFETY: from `Host::run`, which waits for this call.
+    let shared = unsafe { &*data.cast::<Loop<'_>>() };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (shared.task)(index))) {
+        *shared.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_goes_around_the_callers_loop() {
+        unsafe extern "C" fn serial(_: *mut c_void, n: usize, task: xent_task, data: *mut c_void) {
+            // SAFETY: the task and its data, during the loop.
+            (0..n).for_each(|index| unsafe { task.unwrap()(data, index) });
+        }
+        let host = Host { call: serial, user: std::ptr::null_mut() };
+        let done = Mutex::new(Vec::new());
+        let task = |index| {
+            done.lock().unwrap().push(index);
+            assert_ne!(index, 1, "task one");
+        };
+        let caught = catch_unwind(AssertUnwindSafe(|| host.run(3, &task)));
+        assert!(caught.is_err());
+        assert_eq!(done.into_inner().unwrap_or_else(PoisonError::into_inner), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,343 @@
+//! Runs.
+
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
+use super::convert::{Outcome, choice, handle, load, size, zero};
+use super::guard;
+use super::plan::xent_plan;
+use super::types::*;
+use crate::{
+    Args, BackwardArgs, DType, Denominator, Error, Layout, Outputs, Plan, Problem, Reduction, View,
+    ViewMut, Workspace,
+};
+
+/// Computes all outputs of the problem in one call.
+///
+/// On the CPU it returns when they are written, and allocates nothing unless the logits are f64 or
+/// the call fails. On a GPU it only puts work on the stream: it neither allocates nor synchronises,
+/// keeps the current CUDA context, and may be captured in a CUDA graph.
+///
+/// @param plan  the plan
+/// @param args  read only during the call; the buffers stay the caller's
+/// @return XENT_STATUS_OK; XENT_STATUS_INVALID_TARGET for a class index that is no class;
+///         XENT_STATUS_UNSUPPORTED for a stream, report or denominator_pointer on the CPU; the 1xx
+///         of wrong arguments. Unless the call succeeds, no output has been written
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xent_run(plan: *const xent_plan, args: *const xent_args) -> xent_status {
+    guard(|| {
+        // SAFETY: the caller's handle and struct.
+        let (plan, args) = unsafe { (&handle("plan", plan)?.plan, load(args)?) };
+        // SAFETY: the caller's buffers.
+        unsafe { Call::new(plan, &args)?.run() }
+    })
+}
+
+/// Computes the gradient from the statistics of a run, for an upstream gradient that was not known
+/// then. It is that of a run with XENT_OUTPUT_DLOGITS, bit for bit.
+///
+/// Allocation, synchronisation and capture are as in xent_run.
+///
+/// @param plan  the plan of the run; its problem's outputs have XENT_OUTPUT_STATS
+/// @param args  read only during the call; the buffers stay the caller's
+/// @return as xent_run, and XENT_STATUS_UNSUPPORTED for a problem without XENT_OUTPUT_STATS
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xent_backward(
+    plan: *const xent_plan,
+    args: *const xent_backward_args,
+) -> xent_status {
+    guard(|| {
+        // SAFETY: the caller's handle and struct.
+        let (plan, args) = unsafe { (&handle("plan", plan)?.plan, load(args)?.into()) };
+        // SAFETY: the caller's buffers.
+        unsafe { Call::new(plan, &args)?.backward() }
+    })
+}
+
+/// Waits for a stream and reads a report from GPU memory. The only call that synchronises.
+///
+/// This version has no CUDA runtime: it answers XENT_STATUS_UNSUPPORTED.
+///
+/// @param plan           the plan whose runs wrote the report
+/// @param device_report  the report in GPU memory
+/// @param stream         the stream of the runs
+/// @param out            a copy of the report; untouched if it cannot be read
+/// @return XENT_STATUS_OK if no target was wrong; XENT_STATUS_INVALID_TARGET, and the row and its
+///         target as last error, if one was; XENT_STATUS_UNSUPPORTED for a plan on the CPU; the
+///         1xx of wrong arguments
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xent_report_read(
+    plan: *const xent_plan,
+    device_report: *const c_void,
+    stream: xent_stream,
+    out: *mut xent_report,
+) -> xent_status {
+    guard(|| {
+        let _ = (device_report, stream, out);
+        // SAFETY: the caller's handle.
+        unsafe { handle("plan", plan)? };
+        Err(unsupported("xent_report_read of a plan on the CPU", CPU_TARGETS))
+    })
+}
+
+const CPU_TARGETS: &str = "a run on the CPU answers XENT_STATUS_INVALID_TARGET itself";
+
+fn unsupported(what: &str, instead: &str) -> super::Failure {
+    Error::Unsupported { what: what.into(), instead: instead.into() }.into()
+}
+
+/// The arguments of a call, next to the plan that says what they are.
+struct Call<'c> {
+    plan: &'c Plan,
+    problem: &'c Problem,
+    args: &'c xent_args,
+    outer: usize,
+    inner: usize,
+}
+
+/// What both directions read, in Rust's terms.
+struct Inputs<'a> {
+    logits: View<'a>,
+    targets: View<'a>,
+    class_weights: Option<View<'a>>,
+    row_weights: Option<View<'a>>,
+    dloss: Option<View<'a>>,
+    denominator: Denominator,
+}
+
+/// Hands each view that is given to the setter of its name.
+macro_rules! set {
+    ($args:expr; $($setter:ident: $view:expr),* $(,)?) => {{
+        let args = $args;
+        $(let args = match $view {
+            Some(view) => args.$setter(view),
+            None => args,
+        };)*
+        args
+    }};
+}
+
+impl<'c> Call<'c> {
+    fn new(plan: &'c Plan, args: &'c xent_args) -> Outcome<Self> {
+        zero("reserved", args.reserved, "")?;
+        if !args.stream.is_null() {
+            return Err(unsupported("stream: one of CUDA", "a plan on the CPU takes NULL"));
+        }
+        if !args.report.is_null() {
+            return Err(unsupported("report: one in GPU memory", CPU_TARGETS));
+        }
+        let outer = size("outer", args.outer)?;
+        let inner = size("inner", args.inner)?.max(1);
+        Ok(Call { plan, problem: plan.problem(), args, outer, inner })
+    }
+
+    /// # Safety
+    /// The buffers are as long as the header says, and the caller's to read and write.
+    unsafe fn run(&self) -> Outcome<()> {
+        let (args, rows) = (self.args, self.rows());
+        let companion = self.problem.logits.companion();
+        let losses = if self.problem.reduction == Reduction::None { rows } else { 1 };
+        // SAFETY: the caller's promise.
+        let run = unsafe {
+            let inputs = self.inputs()?;
+            let of_t = |name, data, len| self.output(name, data, len, companion);
+            let of_i64 =
+                |name, data: *mut i64, len| self.output(name, data.cast(), len, DType::I64);
+            set! {
+                Args::new(inputs.logits, inputs.targets).denominator(inputs.denominator);
+                class_weights: inputs.class_weights,
+                row_weights: inputs.row_weights,
+                dloss: inputs.dloss,
+                loss: of_t(Outputs::LOSS, args.loss, losses),
+                lse: of_t(Outputs::LSE, args.lse, rows),
+                stats: of_t(Outputs::STATS, args.stats, rows.saturating_mul(2)),
+                dlogits: self.gradient()?,
+                argmax: of_i64(Outputs::ARGMAX, args.argmax, rows),
+                correct: of_i64(Outputs::CORRECT, args.correct, 1),
+                entropy: of_t(Outputs::ENTROPY, args.entropy, rows),
+            }
+        };
+        // SAFETY: the caller's promise.
+        let mut workspace = unsafe { self.workspace() };
+        Ok(self.plan.run(run, &mut workspace)?)
+    }
+
+    /// # Safety
+    /// As for `run`.
+    unsafe fn backward(&self) -> Outcome<()> {
+        let companion = self.problem.logits.companion();
+        // SAFETY: the caller's promise.
+        let run = unsafe {
+            let inputs = self.inputs()?;
+            let stats = View::from_raw(
+                self.args.stats.cast_const().cast(),
+                self.rows().saturating_mul(2),
+                companion,
+            );
+            let layout = self.layout("dlogits_strides", self.args.dlogits_strides)?;
+            let dlogits =
+                ViewMut::from_raw(self.args.dlogits.cast(), reach(&layout), self.problem.dlogits);
+            set! {
+                BackwardArgs::new(inputs.logits, inputs.targets, stats, dlogits.layout(layout))
+                    .denominator(inputs.denominator);
+                class_weights: inputs.class_weights,
+                row_weights: inputs.row_weights,
+                dloss: inputs.dloss,
+            }
+        };
+        // SAFETY: the caller's promise.
+        let mut workspace = unsafe { self.workspace() };
+        Ok(self.plan.backward(run, &mut workspace)?)
+    }
+
+    /// # Safety
+    /// As for `run`.
+    unsafe fn inputs<'a>(&self) -> Outcome<Inputs<'a>> {
+        let (args, problem) = (self.args, self.problem);
+        let companion = problem.logits.companion();
+        let logits = self.layout("logits_strides", args.logits_strides)?;
+        let probabilities = problem.targets_are_probabilities();
+        if !probabilities {
+            zero("target_strides", args.target_strides, " with class indices")?;
+        }
+        let targets = self.layout("target_strides", args.target_strides)?;
+        let weights = size("class_weights_count", args.class_weights_count)?;
+        let dloss = match args.dloss_stride {
+            0 => 1,
+            1 => self.rows(),
+            other => return Err(Error::invalid("dloss_stride", other, "0 or 1").into()),
+        };
+        // SAFETY: the caller's promise.
+        let (view, strided) = unsafe {
+            (
+                |data: *const c_void, len, dtype| View::from_raw(data.cast(), len, dtype),
+                |data: *const c_void, layout, dtype| {
+                    View::from_raw(data.cast(), reach(&layout), dtype).layout(layout)
+                },
+            )
+        };
+        Ok(Inputs {
+            logits: strided(args.logits, logits, problem.logits),
+            targets: if probabilities {
+                strided(args.targets, targets, problem.targets)
+            } else {
+                view(args.targets, self.rows(), problem.targets)
+            },
+            class_weights: (!args.class_weights.is_null() || weights != 0)
+                .then(|| view(args.class_weights, weights, companion)),
+            row_weights: self
+                .given(args.row_weights, self.rows(), problem.row_weights)
+                .then(|| view(args.row_weights, self.rows(), companion)),
+            dloss: (!args.dloss.is_null()).then(|| view(args.dloss, dloss, companion)),
+            denominator: self.denominator()?,
+        })
+    }
+
+    fn denominator(&self) -> Outcome<Denominator> {
+        let args = self.args;
+        let kind = choice("denominator_kind", args.denominator_kind)?;
+        if kind == xent_denominator::Pointer || !args.denominator_pointer.is_null() {
+            let instead = "on the CPU, give XENT_DENOMINATOR_VALUE and denominator_value";
+            return Err(unsupported("denominator_pointer: one in GPU memory", instead));
+        }
+        if kind == xent_denominator::Value {
+            return Ok(Denominator::Value(args.denominator_value));
+        }
+        let unless = " unless denominator_kind is XENT_DENOMINATOR_VALUE";
+        zero("denominator_value", args.denominator_value, unless)?;
+        Ok(Denominator::Default)
+    }
+
+    /// # Safety
+    /// As for `run`.
+    unsafe fn gradient<'a>(&self) -> Outcome<Option<ViewMut<'a>>> {
+        let layout = self.layout("dlogits_strides", self.args.dlogits_strides)?;
+        let (name, data) = (Outputs::DLOGITS, self.args.dlogits);
+        // SAFETY: the caller's promise.
+        let view = unsafe { self.output(name, data, reach(&layout), self.problem.dlogits) };
+        Ok(view.map(|view| view.layout(layout)))
+    }
+
+    /// # Safety
+    /// As for `run`.
+    unsafe fn output<'a>(
+        &self,
+        name: Outputs,
+        data: *mut c_void,
+        len: usize,
+        dtype: DType,
+    ) -> Option<ViewMut<'a>> {
+        let given = self.given(data, len, self.problem.outputs.contains(name));
+        // SAFETY: the caller's promise.
+        given.then(|| unsafe { ViewMut::from_raw(data.cast(), len, dtype) })
+    }
+
+    /// # Safety
+    /// As for `run`.
+    unsafe fn workspace<'a>(&self) -> Workspace<'a> {
+        // SAFETY: the caller's promise.
+        unsafe { Workspace::from_raw(self.args.workspace.cast(), self.args.workspace_size) }
+    }
+
+    /// Whether a buffer is given: NULL is one, too, if it is wanted and has no elements.
+    fn given(&self, data: *const c_void, len: usize, wanted: bool) -> bool {
+        !data.is_null() || (wanted && len == 0)
+    }
+
+    /// Rows, or so many that the checks of the logits refuse them.
+    fn rows(&self) -> usize {
+        self.outer.saturating_mul(self.inner)
+    }
+
+    fn layout(&self, field: &'static str, strides: [i64; 3]) -> Outcome<Layout> {
+        let packed = Layout::packed(self.outer, self.problem.classes, self.inner);
+        if strides == [0; 3] {
+            return Ok(packed);
+        }
+        let [outer, class, inner] = strides;
+        Ok(packed.strides([size(field, outer)?, size(field, class)?, size(field, inner)?]))
+    }
+}
+
+/// Elements from the first to the last, or so many that the checks refuse them.
+fn reach(layout: &Layout) -> usize {
+    layout.span().unwrap_or(usize::MAX)
+}
+
+impl From<xent_backward_args> for xent_args {
+    fn from(args: xent_backward_args) -> Self {
+        xent_args {
+            struct_size: size_of::<xent_args>(),
+            outer: args.outer,
+            inner: args.inner,
+            logits: args.logits,
+            logits_strides: args.logits_strides,
+            targets: args.targets,
+            target_strides: args.target_strides,
+            class_weights: args.class_weights,
+            class_weights_count: args.class_weights_count,
+            row_weights: args.row_weights,
+            dloss: args.dloss,
+            dloss_stride: args.dloss_stride,
+            denominator_kind: args.denominator_kind,
+            reserved: args.reserved,
+            denominator_value: args.denominator_value,
+            denominator_pointer: args.denominator_pointer,
+            loss: null_mut(),
+            lse: null_mut(),
+            stats: args.stats.cast_mut(),
+            dlogits: args.dlogits,
+            dlogits_strides: args.dlogits_strides,
+            argmax: null_mut(),
+            correct: null_mut(),
+            entropy: null_mut(),
+            report: args.report,
+            workspace: args.workspace,
+            workspace_size: args.workspace_size,
+            stream: args.stream,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+use std::ffi::CStr;
+use std::ptr::null_mut;
+
+use super::convert::{Failure, load};
+use super::types::*;
+use super::*;
+
+fn last_error() -> String {
+    // SAFETY: the text of this thread.
+    unsafe { CStr::from_ptr(xent_last_error()) }.to_str().unwrap().into()
+}
+
+#[test]
+fn a_panic_becomes_a_status() {
+    std::thread::spawn(|| {
+        assert_eq!(last_error(), "");
+        assert_eq!(guard(|| panic!("one {}", 1)), xent_status::Internal);
+        assert_eq!(last_error(), "bug in xent, please report it: one 1");
+        assert_eq!(guard(|| std::panic::panic_any(7)), xent_status::Internal);
+        assert_eq!(last_error(), "bug in xent, please report it: a panic without a text");
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn the_last_error_outlives_success_and_has_no_nul() {
+    let fail = |message: &str| {
+        guard(|| Err(Failure { status: xent_status::Overlap, message: message.into() }))
+    };
+    assert_eq!(fail("a\0b"), xent_status::Overlap);
+    assert_eq!(last_error(), "a\u{fffd}b");
+    assert_eq!(guard(|| Ok(())), xent_status::Ok);
+    assert_eq!(last_error(), "a\u{fffd}b");
+    std::thread::spawn(|| assert_eq!(last_error(), "")).join().unwrap();
+}
+
+/// A struct as a newer or older program, or one that forgot its size, would hand it over.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Other {
+    problem: xent_problem,
+    tail: [u64; 2],
+}
+
+fn load_as(struct_size: usize, tail: [u64; 2]) -> Result<xent_problem, Failure> {
+    // SAFETY: zeros are a value of it.
+    let mut other: Other = unsafe { std::mem::zeroed() };
+    other.problem.classes = 7;
+    other.problem.struct_size = struct_size;
+    other.tail = tail;
+    // SAFETY: as large as its size says, if that is a size.
+    unsafe { load((&raw const other).cast()) }
+}
+
+#[test]
+fn structs_of_other_versions() {
+    let known = size_of::<xent_problem>();
+    assert_eq!(load_as(known, [1, 1]).unwrap().classes, 7);
+    assert_eq!(load_as(known + 16, [0, 0]).unwrap().classes, 7);
+    assert_eq!(load_as(known + 8, [0, 1]).unwrap().classes, 7);
+    for (size, tail) in [
+        (0, [0, 0]),
+        (8, [0, 0]),
+        (known - 1, [0, 0]),
+        (known + 16, [0, 1 << 63]),
+        (usize::MAX, [0, 0]),
+    ] {
+        let failure = load_as(size, tail).map(|problem| problem.classes).unwrap_err();
+        assert_eq!(failure.status, xent_status::VersionMismatch, "{size}: {}", failure.message);
+        assert!(failure.message.starts_with("xent_problem: "), "{}", failure.message);
+    }
+    // SAFETY: NULL is refused.
+    let failure = unsafe { load::<xent_problem>(null_mut()) }.map(|_| ()).unwrap_err();
+    assert_eq!(failure.status, xent_status::NullPointer);
+}

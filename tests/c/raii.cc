@@ -1,0 +1,118 @@
+// xent.hpp with exceptions: handles move and free themselves, failures throw.
+#include <cstring>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <vector>
+#include <xent.hpp>
+
+#include "check.h"
+
+static_assert(!std::is_copy_constructible<xent::context>::value, "handles move");
+static_assert(!std::is_copy_constructible<xent::plan>::value, "handles move");
+static_assert(std::is_nothrow_move_constructible<xent::plan>::value, "without exceptions");
+static_assert(xent::dtype_of<float>::value == XENT_DTYPE_F32, "");
+static_assert(xent::dtype_of<double>::value == XENT_DTYPE_F64, "");
+static_assert(xent::target_of<uint8_t>::value == XENT_TARGET_U8, "");
+static_assert(xent::target_of<double>::value == XENT_TARGET_PROBABILITIES_F64, "");
+
+struct my_half {
+  uint16_t bits;
+};
+XENT_ELEMENT(my_half, F16)
+static_assert(xent::dtype_of<my_half>::value == XENT_DTYPE_F16, "");
+
+static const float kLogits[2 * 3] = {1, 2, 3, 2, 4, 6};
+static const int64_t kTargets[2] = {0, 2};
+
+static xent_problem problem() {
+  xent_problem problem = xent_problem_default();
+  problem.classes = 3;
+  problem.logits_dtype = xent::dtype_of<float>::value;
+  problem.target_type = xent::target_of<int64_t>::value;
+  problem.outputs = XENT_OUTPUT_LOSS | XENT_OUTPUT_STATS;
+  return problem;
+}
+
+static xent::plan make_plan() {
+  xent::context context(XENT_DEVICE_CPU);
+  CHECK(context.describe() == std::string("CPU"));
+  return xent::plan(context, problem());  // outlives its context
+}
+
+// The first error that a call throws.
+template <class Call>
+static xent_status thrown(Call call, const char* part) {
+  try {
+    call();
+  } catch (const xent::error& error) {
+    CHECK(std::string(error.what()).find(part) != std::string::npos);
+    return error.status();
+  }
+  return XENT_STATUS_OK;
+}
+
+int main() {
+  const xent::plan plan = make_plan();
+  CHECK(plan.kernel_name()[0] != 0);
+
+  float loss = 0, stats[4], dlogits[6];
+  xent::workspace first;
+  CHECK(first.data() == nullptr);
+  xent_args args = xent_args_default();
+  args.outer = 2;
+  args.logits = kLogits;
+  args.targets = kTargets;
+  args.loss = &loss;
+  args.stats = stats;
+  first.prepare(plan, args);
+  plan.run(args);
+  CHECK(loss > 1.275268f && loss < 1.275269f);
+
+  xent::workspace workspace = std::move(first);
+  xent_backward_args backward = xent_backward_args_default();
+  backward.outer = 2;
+  backward.logits = kLogits;
+  backward.targets = kTargets;
+  backward.stats = stats;
+  backward.dlogits = dlogits;
+  first.prepare(plan, backward);  // a workspace that was moved from starts again
+  plan.backward(backward);
+  CHECK(dlogits[0] < -0.454984f && dlogits[0] > -0.454985f);
+  workspace.prepare(plan, args);
+  CHECK(reinterpret_cast<uintptr_t>(workspace.data()) % XENT_WORKSPACE_ALIGNMENT == 0);
+  args.outer = 1 << 20;
+  workspace.prepare(plan, args);
+  std::memset(args.workspace, 255, args.workspace_size);
+  args.outer = INT64_MAX;
+  bool full = false;
+  try {
+    workspace.prepare(plan, args);
+  } catch (const std::bad_alloc&) {
+    full = true;
+  }
+  CHECK(full);
+  args.inner = 2;
+  CHECK(thrown([&] { workspace.prepare(plan, args); }, "rows") == XENT_STATUS_INVALID_ARGUMENT);
+  args.outer = -1;
+  CHECK(thrown([&] { workspace.prepare(plan, args); }, "rows: -1") == XENT_STATUS_INVALID_ARGUMENT);
+  CHECK(thrown([&] { plan.run(args); }, "outer: -1") == XENT_STATUS_INVALID_ARGUMENT);
+
+  CHECK(thrown([] { xent::context(XENT_DEVICE_CUDA, 3); }, "CUDA device 3") ==
+        XENT_STATUS_UNSUPPORTED);
+  xent_problem wrong = problem();
+  wrong.classes = 0;
+  const xent::context context;
+  CHECK(thrown([&] { xent::plan(context, wrong); }, "classes: 0") == XENT_STATUS_INVALID_ARGUMENT);
+  CHECK(thrown([] { xent::plan().run(xent_args_default()); }, "plan") == XENT_STATUS_NULL_POINTER);
+
+  // A failed create leaves what was there; errors are per thread.
+  xent::plan kept = make_plan();
+  xent_plan* handle = kept.get();
+  CHECK(xent::plan::create(context, wrong, &kept) == XENT_STATUS_INVALID_ARGUMENT);
+  CHECK(kept.get() == handle);
+  std::thread([] { CHECK(xent_last_error()[0] == 0); }).join();
+  std::vector<xent::plan> plans;
+  for (int i = 0; i < 5; ++i) plans.push_back(make_plan());
+  return 0;
+}
