@@ -5,6 +5,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::placed::{Bits, Place};
 use common::{Case, normal};
@@ -13,7 +14,7 @@ use xent::{Context, ContextOptions, DType, ParallelFor, Plan, Problem, Reduction
 /// Small ones, which one thread computes, and ones for several threads: many rows, long rows.
 fn cases() -> Vec<Case> {
     let sizes: &[_] =
-        if cfg!(miri) { &[(3, 5)] } else { &[(5, 7), (600, 257), (6, 16_411), (12_000, 8)] };
+        if cfg!(miri) { &[(12, 5)] } else { &[(5, 7), (600, 257), (6, 16_411), (12_000, 8)] };
     let mut cases = Vec::new();
     for &(rows, classes) in sizes {
         let problem = Problem::new(DType::F32, classes)
@@ -63,7 +64,7 @@ fn assert_same_on(contexts: Vec<(String, Context)>) {
 
 #[test]
 fn any_number_of_threads() {
-    let counts = if cfg!(miri) { vec![2] } else { vec![0, 2, 7, 16] };
+    let counts = if cfg!(miri) { vec![0, 2] } else { vec![0, 2, 7, 16] };
     assert_same_on(counts.into_iter().map(|n| (format!("{n} threads"), context(n))).collect());
 }
 
@@ -91,19 +92,20 @@ fn any_host_that_brings_threads() {
 
 #[test]
 fn a_host_is_asked_where_there_is_enough_to_do() {
-    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let host = hosted(Arc::new(move |n, task: &(dyn Fn(usize) + Sync)| {
-        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        count.fetch_add(1, Ordering::Relaxed);
         (0..n).for_each(task);
     }));
-    run(&Case::random(Problem::new(DType::F32, 7), 5, 1), &host);
-    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 0, "5 rows of 7");
-    if cfg!(miri) || std::thread::available_parallelism().is_ok_and(|n| n.get() == 1) {
-        return eprintln!("skipped: one processor, or too slow");
+    run(&Case::random(Problem::new(DType::F32, 5), 3, 1), &host);
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "3 rows of 5");
+    if std::thread::available_parallelism().is_ok_and(|n| n.get() == 1) {
+        return eprintln!("skipped: one processor");
     }
-    run(&Case::random(Problem::new(DType::F32, 512), 512, 1), &host);
-    assert!(asked.load(std::sync::atomic::Ordering::Relaxed) > 0, "512 rows of 512");
+    let (rows, classes) = if cfg!(miri) { (12, 5) } else { (512, 512) };
+    run(&Case::random(Problem::new(DType::F32, classes), rows, 1), &host);
+    assert!(asked.load(Ordering::Relaxed) > 0, "{rows} rows of {classes}");
 }
 
 #[test]
@@ -138,8 +140,8 @@ fn any_contents_of_the_workspace() {
 
 #[test]
 fn one_plan_on_eight_threads() {
-    let rows = if cfg!(miri) { 2 } else { 600 };
-    let problem = Problem::new(DType::F32, 500).label_smoothing(0.1);
+    let (rows, classes) = if cfg!(miri) { (12, 5) } else { (600, 500) };
+    let problem = Problem::new(DType::F32, classes).label_smoothing(0.1);
     let context = context(2);
     let plan = Plan::new(&context, &problem.clone().outputs(xent::Outputs::all())).unwrap();
     drop(context); // the plan keeps its threads
@@ -150,7 +152,7 @@ fn one_plan_on_eight_threads() {
                 let expected = case.bits();
                 let mut workspace = plan.workspace(rows);
                 for _ in 0..if cfg!(miri) { 1 } else { 10 } {
-                    let packed = Place::packed(rows, 500);
+                    let packed = Place::packed(rows, classes);
                     let bits = case.bits_of(&packed, |args| plan.run(args, &mut workspace));
                     assert!(bits == expected, "seed {seed}");
                 }
@@ -275,7 +277,7 @@ mod float_env {
 
 #[cfg(not(all(target_arch = "x86_64", not(miri))))]
 #[test]
+#[ignore = "setting the control word is written for x86-64"]
 fn any_rounding_mode_and_flags_of_the_caller() {
-    eprintln!("skipped: setting the control word is written for x86-64 only");
     drop(delicate_cases());
 }

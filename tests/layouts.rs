@@ -10,14 +10,18 @@ use xent::{
     Args, BackwardArgs, Context, DType, Layout, Outputs, Plan, Problem, Reduction, View, ViewMut,
 };
 
-const FLOATS: [DType; 4] = [DType::F32, DType::F16, DType::BF16, DType::F64];
+/// Under Miri, which is slow, two types see all ways to reach memory: of the kernel and of `f64`.
+const FLOATS: &[DType] = match cfg!(miri) {
+    true => &[DType::F16, DType::F64],
+    false => &[DType::F32, DType::F16, DType::BF16, DType::F64],
+};
 
 /// Layouts of 6 rows in (outer, inner).
 fn layouts(classes: usize) -> Vec<(&'static str, Place)> {
     let c = classes;
     let rows = Layout::rows(6, c);
     let (classes_first, middle) = (Layout::packed(1, c, 6), Layout::packed(2, c, 3));
-    vec![
+    let all = vec![
         ("base off by one element", Place::new(rows, 1)),
         ("one element of padding", Place::new(rows.row_stride(c + 1), 0)),
         ("padded vocabulary", Place::new(rows.row_stride(2 * c + 8), 3)),
@@ -28,7 +32,8 @@ fn layouts(classes: usize) -> Vec<(&'static str, Place)> {
         ("outer fastest", Place::new(middle.strides([1, 6, 2]), 0)),
         ("inner slowest", Place::new(middle.strides([c, 1, 2 * c + 1]), 2)),
         ("classes twice as far apart", Place::new(rows.strides([2 * c, 2, 1]), 0)),
-    ]
+    ];
+    all.into_iter().step_by(if cfg!(miri) { 3 } else { 1 }).collect()
 }
 
 /// A problem with every option that the logits' and targets' types allow.
@@ -45,7 +50,7 @@ fn problem(logits: DType, classes: usize, targets: DType) -> Problem {
 
 #[test]
 fn every_layout_equals_packed_rows() {
-    let sizes: &[usize] = if cfg!(miri) { &[5] } else { &[1, 5, 33, 1300] };
+    let sizes: &[usize] = if cfg!(miri) { &[3] } else { &[1, 5, 33, 1300] };
     for (logits, &classes) in FLOATS.iter().flat_map(|d| sizes.iter().map(move |c| (*d, c))) {
         for targets in [DType::I64, DType::F32, DType::BF16] {
             let case = Case::random(problem(logits, classes, targets), 6, 7);
@@ -59,8 +64,8 @@ fn every_layout_equals_packed_rows() {
 
 #[test]
 fn a_gradient_in_place_equals_one_elsewhere() {
-    for logits in FLOATS {
-        for classes in if cfg!(miri) { vec![5] } else { vec![1, 5, 33, 1300] } {
+    for &logits in FLOATS {
+        for classes in if cfg!(miri) { vec![3] } else { vec![1, 5, 33, 1300] } {
             let apart = Case::random(problem(logits, classes, DType::I64), 6, 11);
             let mut same = apart.clone();
             same.problem.in_place = true;

@@ -33,14 +33,15 @@ pub(super) struct Totals {
 }
 
 /// What the targets of some rows say before any logit is read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Count {
     /// Sum of the weights of the counted rows.
     weight: f64,
     /// Number of counted rows.
     rows: u64,
-    /// The first row whose target is no class.
-    invalid: Option<usize>,
+    /// The first row whose target is no class; `usize::MAX` if there is none. An `Option` would
+    /// leave bytes of the workspace uninitialised, which its owner may want to read.
+    first_invalid: usize,
 }
 
 /// What the loss is multiplied by, and with it the gradient: 1, or 1 / denominator.
@@ -87,7 +88,7 @@ pub(super) fn workspace_size(problem: &Problem, rows: usize) -> usize {
 fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> Result<Count> {
     if problem.targets_are_probabilities() {
         let rows = call.rows as u64;
-        return Ok(Count { weight: call.rows as f64, rows, invalid: None });
+        return Ok(Count { weight: call.rows as f64, rows, ..Count::NONE });
     }
     let classes = problem.classes;
     let weight = |data: Option<*const u8>, index| {
@@ -95,19 +96,20 @@ fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> 
     };
     let counts = blocks.map(threads, call, |rows, _: &mut ()| {
         rows.map(|row| match call.targets.index(row) {
-            index if problem.ignore_index == Some(index) => Count::default(),
+            index if problem.ignore_index == Some(index) => Count::NONE,
             index if (0..classes as i64).contains(&index) => {
                 let class = weight(call.class_weights, index as usize);
-                Count { weight: class * weight(call.row_weights, row), rows: 1, invalid: None }
+                let weight = class * weight(call.row_weights, row);
+                Count { weight, rows: 1, ..Count::NONE }
             }
-            _ => Count { invalid: Some(row), ..Count::default() },
+            _ => Count { first_invalid: row, ..Count::NONE },
         })
-        .fold(Count::default(), Count::plus)
+        .fold(Count::NONE, Count::plus)
     });
-    let count = counts.iter().copied().fold(Count::default(), Count::plus);
-    match count.invalid {
-        Some(row) => Err(Error::InvalidTarget { row, value: call.targets.index(row), classes }),
-        None => Ok(count),
+    let count = counts.iter().copied().fold(Count::NONE, Count::plus);
+    match count.first_invalid {
+        usize::MAX => Ok(count),
+        row => Err(Error::InvalidTarget { row, value: call.targets.index(row), classes }),
     }
 }
 
@@ -136,11 +138,13 @@ impl Totals {
 }
 
 impl Count {
+    const NONE: Count = Count { weight: 0.0, rows: 0, first_invalid: usize::MAX };
+
     fn plus(self, other: Count) -> Count {
         Count {
             weight: self.weight + other.weight,
             rows: self.rows + other.rows,
-            invalid: self.invalid.or(other.invalid),
+            first_invalid: self.first_invalid.min(other.first_invalid),
         }
     }
 }
@@ -173,7 +177,7 @@ struct Blocks {
 
 impl Blocks {
     fn new(problem: &Problem, rows: usize) -> Self {
-        const ELEMENTS_PER_BLOCK: usize = 16 * 1024;
+        const ELEMENTS_PER_BLOCK: usize = if cfg!(miri) { 8 } else { 16 * 1024 };
         let classes = problem.classes;
         Blocks {
             rows,

@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn bf16_rounds_as_half_does() {
-        for upper in 0..=u16::MAX {
+        for upper in (0..=u16::MAX).step_by(if cfg!(miri) { 509 } else { 1 }) {
             for lower in [0u16, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
                 let x = f32::from_bits(u32::from(upper) << 16 | u32::from(lower));
                 let (ours, halfs) = (round_bf16(x), bf16::from_f32(x));

@@ -48,9 +48,9 @@ pub const FIELDS: [&str; 13] = [
     "workspace",
 ];
 const INPUTS: [&str; 5] = ["logits", "targets", "class_weights", "row_weights", "dloss"];
-pub const PAGE: usize = 4096;
+pub const PAGE: usize = 512;
 
-#[repr(align(4096))]
+#[repr(align(512))]
 struct Memory([u8; FIELDS.len() * PAGE]);
 
 impl Call {
