@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod bounds;
+pub mod golden;
 
 use half::{bf16, f16};
 use rand::rngs::StdRng;
