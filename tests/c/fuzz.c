@@ -19,8 +19,7 @@ static uint64_t random_below(uint64_t limit) {
   return (state >> 11) % limit;
 }
 
-static const int64_t integers[] = {
-    0, 0, 1, 1, 2, 3, -1, INT64_MIN, INT64_MAX, INT64_C(1) << 62, 4294967296, 4};
+static const int64_t integers[] = {0, 0, 1, 1, 2, 3, -1, INT64_MIN, INT64_MAX, INT64_C(1) << 62, 4};
 static const double reals[] = {0, 0, 0, 1, 0.5, -1, 1e-320, 1e300, (double)INFINITY, (double)NAN};
 
 /* Mostly what is there; else an odd value. */

@@ -1,10 +1,12 @@
 //! Compiles the C and C++ programs of this folder and runs them.
+#![allow(dead_code)] // each test file uses its part
 
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// The standards that the programs are compiled as.
 pub const C: [&str; 3] = ["c99", "c11", "c17"];
 pub const CXX: [&str; 4] = ["c++11", "c++14", "c++17", "c++20"];
 const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-pedantic", "-Werror", "-Wconversion"];
@@ -123,7 +125,9 @@ impl Compiler {
 
 /// Runs a program that ends with 0, and returns what it prints.
 pub fn run(program: &Path, arguments: &[&Path]) -> String {
-    let Output { status, stdout, stderr } = Command::new(program).args(arguments).output().unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).env("ASAN_OPTIONS", "allocator_may_return_null=1"); // as new does
+    let Output { status, stdout, stderr } = command.output().unwrap();
     let errors = String::from_utf8_lossy(&stderr);
     assert!(status.success(), "{} ended with {status}\n{errors}", program.display());
     String::from_utf8(stdout).unwrap()
