@@ -82,15 +82,7 @@ pub fn check(case: &Case, output: &Output) {
             let exact = exact.dlogits[row * classes + class];
             let rounding = 0.5 * ulp(exact, problem.dlogits);
             let allowed = bounds.gradient[class] + rounding;
-            near_in(
-                problem.dlogits,
-                "dlogits",
-                (row, class),
-                gradient[class],
-                exact,
-                allowed,
-                case,
-            );
+            near_in(problem.dlogits, "dlogits", (row, class), gradient[class], exact, allowed, case);
         }
     }
     if problem.reduction != Reduction::None {
@@ -174,16 +166,16 @@ impl Row<'_> {
             && smoothing == 0.0
             && case.class_weights.is_none();
         let largest_weight = (0..classes).fold(0.0, |w: f64, c| w.max(weight(c).abs()));
-        let cross_entropy = largest_weight * softmax + if plain { 3.0 } else { 5.0 } * terms;
+        let cross_entropy =
+            largest_weight * softmax + if plain { 3.0 } else { 5.0 } * terms;
         let alpha = problem.z_loss.abs();
-        let z_loss =
-            6.0 * alpha * lse * lse + 4.0 * alpha * lse.abs() * (softmax + z[at].abs() + log1p_s);
+        let z_loss = 6.0 * alpha * lse * lse
+            + 4.0 * alpha * lse.abs() * (softmax + z[at].abs() + log1p_s);
 
         // The gradient.
-        let upstream = case
-            .dloss
-            .as_ref()
-            .map_or(1.0, |dloss| f64::from(dloss[if dloss.len() == 1 { 0 } else { self.index }]));
+        let upstream = case.dloss.as_ref().map_or(1.0, |dloss| {
+            f64::from(dloss[if dloss.len() == 1 { 0 } else { self.index }])
+        });
         let unit = (upstream * scale * row_weight).abs();
         let z_unit = (upstream * z_scale * 2.0 * problem.z_loss * lse).abs();
         let mass: f64 = match &case.target {
@@ -209,8 +201,7 @@ impl Row<'_> {
                 };
                 let spread = if spread.is_finite() { spread } else { 0.0 };
                 let factor = 8.0 + 2.5 * spread + 4.0 * largest_z;
-                let bound = U
-                    * slope[c].abs()
+                let bound = U * slope[c].abs()
                     * (factor * (unit * of_p + z_unit * p[c]) + 6.0 * unit * fixed);
                 bound + TINY * (unit * largest_weight).max(1.0)
             })

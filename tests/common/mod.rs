@@ -203,8 +203,8 @@ impl Case {
         let plan = Plan::new(&Context::cpu(), &self.problem).unwrap();
         let (logits, targets) = (self.logits_tensor(), self.targets_tensor());
         let mut dlogits = Tensor::zeros(self.problem.dlogits, &[rows, classes]).unwrap();
-        let mut args =
-            BackwardArgs::new(&logits, &targets, stats, &mut dlogits).denominator(self.denominator);
+        let mut args = BackwardArgs::new(&logits, &targets, stats, &mut dlogits)
+            .denominator(self.denominator);
         if let Some(weights) = &self.class_weights {
             args = args.class_weights(weights);
         }
