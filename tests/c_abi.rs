@@ -5,9 +5,11 @@
 mod c;
 
 use std::collections::BTreeSet;
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::path::Path;
 use std::process::Command;
 
-use c::{C, CXX, Compiler, folder, library_folder, run, say};
+use c::{C, CXX, Compiler, folder, library_folder, run, say, succeed};
 
 /// A program that checks itself, in every version of its language.
 fn passes(source: &str, standards: &[&str], flags: &[&str]) {
@@ -84,6 +86,25 @@ fn sanitizers_find_nothing() {
     }
 }
 
+/// A project that finds the library with CMake builds, and runs.
+#[test]
+fn cmake_finds_the_library() {
+    let Some(compiler) = Compiler::new("c++11") else { return };
+    let cmake = std::env::var("CMAKE").unwrap_or("cmake".into());
+    if Command::new(&cmake).arg("--version").output().is_err() {
+        return say("skipped: no CMake");
+    }
+    let define = |name, path: &Path| format!("-D{name}={}", path.display());
+    let library = library_folder().join(format!("{DLL_PREFIX}xent{DLL_SUFFIX}"));
+    let mut configure = Command::new(&cmake);
+    configure.arg("-S").arg(folder().join("cmake")).arg("-B").arg(compiler.out());
+    configure.arg(define("XENT_CMAKE", &folder().join("../../include/cmake")));
+    configure.arg(define("XENT_LIBRARY", &library));
+    succeed(&mut configure);
+    succeed(Command::new(&cmake).arg("--build").arg(compiler.out()));
+    run(&compiler.out().join("user"), &[]);
+}
+
 /// A unit test in src/capi holds Rust's view of the structs against the same file.
 #[test]
 fn c_and_rust_agree_on_layouts() {
@@ -95,7 +116,7 @@ fn c_and_rust_agree_on_layouts() {
 }
 
 #[test]
-#[cfg(target_os = "linux")]
+#[cfg(target_os = "linux")] // where nm knows -D
 fn the_library_exports_what_is_listed() {
     let library = library_folder().join("libxent.so");
     let Ok(nm) = Command::new("nm").args(["-D", "--defined-only"]).arg(library).output() else {

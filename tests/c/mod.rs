@@ -87,7 +87,7 @@ impl Compiler {
             command.args(["-x", "c++"]);
         }
         command.args(flags).arg("-c").arg(folder().join(source.as_ref()));
-        self.succeed(&mut command);
+        succeed(&mut command);
         self.out.path().join(name)
     }
 
@@ -102,7 +102,7 @@ impl Compiler {
         let mut command = self.command(name);
         command.args(objects).arg("-L").arg(&library).args(["-lxent", "-lm", "-pthread"]);
         command.arg(format!("-Wl,-rpath,{}", library.display()));
-        self.succeed(&mut command);
+        succeed(&mut command);
         self.out.path().join(name)
     }
 
@@ -115,12 +115,13 @@ impl Compiler {
     pub fn out(&self) -> &Path {
         self.out.path()
     }
+}
 
-    fn succeed(&self, command: &mut Command) {
-        let output = command.output().unwrap();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command:?}\n{errors}");
-    }
+/// Runs a tool that has to succeed.
+pub fn succeed(command: &mut Command) {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{errors}");
 }
 
 /// Runs a program that ends with 0, and returns what it prints.
