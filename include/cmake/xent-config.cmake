@@ -28,13 +28,13 @@ if(NOT XENT_LIBRARY)
 endif()
 
 if(NOT TARGET xent::xent)
-  find_package(Threads REQUIRED)
   add_library(xent::xent UNKNOWN IMPORTED)
-  set_target_properties(
-    xent::xent PROPERTIES IMPORTED_LOCATION "${XENT_LIBRARY}" INTERFACE_INCLUDE_DIRECTORIES
-                                                              "${_xent_prefix}/include")
-  if(XENT_LIBRARY MATCHES "\\.a$") # what rustc --print native-static-libs says
-    set_target_properties(xent::xent PROPERTIES INTERFACE_LINK_LIBRARIES
-                                                "Threads::Threads;${CMAKE_DL_LIBS};m")
+  set_target_properties(xent::xent PROPERTIES
+    IMPORTED_LOCATION "${XENT_LIBRARY}"
+    INTERFACE_INCLUDE_DIRECTORIES "${_xent_prefix}/include")
+  if(XENT_LIBRARY MATCHES "\\.a$") # what rustc --print native-static-libs names
+    find_package(Threads REQUIRED)
+    set_target_properties(xent::xent PROPERTIES
+      INTERFACE_LINK_LIBRARIES "Threads::Threads;${CMAKE_DL_LIBS};m")
   endif()
 endif()
