@@ -111,3 +111,8 @@ pub use problem::{EmptyMean, Outputs, Problem, Reduction};
 pub use tensor::Tensor;
 pub use view::{Layout, View, ViewMut};
 pub use workspace::Workspace;
+
+/// The examples of the README run too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
