@@ -25,7 +25,7 @@ pub enum Denominator {
 /// # use xent::{Args, Layout, View};
 /// let logits = [0.5f32; 2 * 4]; // two rows of three classes, each padded to four
 /// let targets = [0i64, 2];
-/// let mut loss = [0f32];
+/// let mut loss = 0f32;
 /// let args = Args::new(View::from(&logits).layout(Layout::rows(2, 3).row_stride(4)), &targets)
 ///     .loss(&mut loss);
 /// ```

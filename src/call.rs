@@ -125,7 +125,9 @@ impl<'p> Checks<'p> {
         let classes = problem.classes;
         let layout = match logits.layout {
             Some(layout) => layout,
-            None if logits.len % classes == 0 => Layout::rows(logits.len / classes, classes),
+            None if logits.len.is_multiple_of(classes) => {
+                Layout::rows(logits.len / classes, classes)
+            }
             None => {
                 let given = format!("{} elements", logits.len);
                 let needed = format!("a multiple of {classes} classes");
@@ -300,8 +302,8 @@ impl<'p> Checks<'p> {
         len: usize,
         written: bool,
     ) -> Result<*const u8> {
-        if view.layout.is_some() {
-            return Err(Error::mismatch(field, "a layout", "a packed buffer"));
+        if view.layout.is_some_and(|layout| !layout.is_packed()) {
+            return Err(Error::mismatch(field, "a strided buffer", "a packed one"));
         }
         if view.len != len {
             return Err(Error::mismatch(field, format!("{} elements", view.len), len));

@@ -18,10 +18,10 @@ use crate::{Args, BackwardArgs, Context, Device, Problem, Result, Workspace};
 /// let mut workspace = plan.workspace(2);
 ///
 /// let logits = [1.0f32, 2.0, 3.0, 2.0, 4.0, 6.0];
-/// let (mut loss, mut dlogits) = ([0f32], [0f32; 6]);
+/// let (mut loss, mut dlogits) = (0f32, [0f32; 6]);
 /// let args = Args::new(&logits, &[0i64, 2]).loss(&mut loss).dlogits(&mut dlogits);
 /// plan.run(args, &mut workspace)?;
-/// assert!((loss[0] - 1.2752688).abs() < 1e-6);
+/// assert!((loss - 1.2752688).abs() < 1e-6);
 /// assert!((dlogits[0] + 0.45498471).abs() < 1e-7);
 /// # Ok::<(), xent::Error>(())
 /// ```

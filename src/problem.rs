@@ -45,7 +45,7 @@ pub enum Reduction {
 /// The mean over nothing: its denominator is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum EmptyMean {
-    /// 0 / 0 is NaN, as in PyTorch.
+    /// NaN as in PyTorch, and so is the gradient of rows that are counted.
     #[default]
     Nan,
     /// 0, and a gradient of 0.

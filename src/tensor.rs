@@ -169,6 +169,13 @@ impl Tensor {
         }
     }
 
+    fn last_axis_layout(&self) -> Option<Layout> {
+        match self.shape.len() {
+            0 | 1 => None,
+            rank => Layout::axis(&self.shape, rank - 1).ok(),
+        }
+    }
+
     /// The tensor with `axis` as its class axis, to read.
     ///
     /// # Errors
@@ -196,16 +203,25 @@ fn len(shape: &[usize]) -> Result<usize> {
         .ok_or_else(|| Error::mismatch("shape", format!("{shape:?}"), "a size below 2^63 bytes"))
 }
 
-/// All elements, packed.
+/// The tensor with its last axis as class axis, if it has several; else its elements.
 impl<'a> From<&'a Tensor> for View<'a> {
     fn from(tensor: &'a Tensor) -> Self {
-        with_data!(&tensor.data, vec => vec.into())
+        let view: View<'_> = with_data!(&tensor.data, vec => vec.into());
+        match tensor.last_axis_layout() {
+            Some(layout) => view.layout(layout),
+            None => view,
+        }
     }
 }
 
-/// All elements, packed.
+/// The tensor with its last axis as class axis, if it has several; else its elements.
 impl<'a> From<&'a mut Tensor> for ViewMut<'a> {
     fn from(tensor: &'a mut Tensor) -> Self {
-        with_data!(&mut tensor.data, vec => vec.into())
+        let layout = tensor.last_axis_layout();
+        let view: ViewMut<'_> = with_data!(&mut tensor.data, vec => vec.into());
+        match layout {
+            Some(layout) => view.layout(layout),
+            None => view,
+        }
     }
 }

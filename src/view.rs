@@ -64,6 +64,13 @@ impl Layout {
         self
     }
 
+    /// Whether the elements follow each other without a gap, as in [`Layout::packed`].
+    pub(crate) fn is_packed(&self) -> bool {
+        let packed = Self::packed(self.outer, self.classes, self.inner);
+        let steps = self.strides.into_iter().zip(packed.strides).zip(self.extents());
+        steps.into_iter().all(|((stride, packed), extent)| extent <= 1 || stride == packed)
+    }
+
     pub(crate) fn extents(&self) -> [usize; 3] {
         [self.outer, self.classes, self.inner]
     }
@@ -167,6 +174,22 @@ impl<'a> ViewMut<'a> {
     }
 }
 
+// SAFETY: a view is a shared borrow of plain numbers, and may go where `&[T]` may.
+unsafe impl Send for View<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for View<'_> {}
+// SAFETY: a mutable view is an exclusive borrow of plain numbers, and may go where `&mut [T]` may.
+unsafe impl Send for ViewMut<'_> {}
+// SAFETY: a shared mutable view gives no access to its elements.
+unsafe impl Sync for ViewMut<'_> {}
+
+/// One element.
+impl<'a, T: Element> From<&'a T> for View<'a> {
+    fn from(element: &'a T) -> Self {
+        std::slice::from_ref(element).into()
+    }
+}
+
 impl<'a, T: Element> From<&'a [T]> for View<'a> {
     fn from(slice: &'a [T]) -> Self {
         // SAFETY: a shared slice is readable and unchanging for 'a.
@@ -183,6 +206,13 @@ impl<'a, T: Element, const N: usize> From<&'a [T; N]> for View<'a> {
 impl<'a, T: Element> From<&'a Vec<T>> for View<'a> {
     fn from(vec: &'a Vec<T>) -> Self {
         vec.as_slice().into()
+    }
+}
+
+/// One element.
+impl<'a, T: Element> From<&'a mut T> for ViewMut<'a> {
+    fn from(element: &'a mut T) -> Self {
+        std::slice::from_mut(element).into()
     }
 }
 

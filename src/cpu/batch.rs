@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::kernel::{Kernel, Scratch};
 use super::memory;
 use super::parallel::Threads;
+use super::times;
 use crate::call::Call;
 use crate::{Denominator, EmptyMean, Error, Problem, Reduction, Result};
 
@@ -112,8 +113,11 @@ fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> 
 
 fn finish(problem: &Problem, call: &Call, scale: Scale, totals: Totals) {
     if let (Some(loss), true) = (call.loss, problem.reduction != Reduction::None) {
-        let cross_entropy = totals.cross_entropy * scale.cross_entropy;
-        let z_loss = if problem.z_loss == 0.0 { 0.0 } else { totals.z_loss * scale.z_loss };
+        let cross_entropy = times(totals.cross_entropy, scale.cross_entropy);
+        let z_loss = match problem.z_loss {
+            0.0 => 0.0,
+            _ => times(totals.z_loss, scale.z_loss),
+        };
         memory::set(loss, 0, (cross_entropy + z_loss) as f32);
     }
     if let Some(correct) = call.correct {
@@ -144,19 +148,16 @@ impl Count {
 impl Scale {
     fn new(problem: &Problem, denominator: Denominator, count: &Count) -> Self {
         let over = |denominator: f64| match problem.empty_mean {
-            EmptyMean::Zero if denominator == 0.0 => 0.0,
-            _ => 1.0 / denominator,
+            _ if denominator != 0.0 => 1.0 / denominator,
+            EmptyMean::Nan => f64::NAN,
+            EmptyMean::Zero => 0.0,
         };
         let (cross_entropy, z_loss) = match (problem.reduction, denominator) {
             (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
             (Reduction::Mean, Denominator::Default) => {
                 (over(count.weight), over(count.rows as f64))
             }
-            (Reduction::Mean, Denominator::Value(0.0)) => match problem.empty_mean {
-                EmptyMean::Nan => (f64::NAN, f64::NAN),
-                EmptyMean::Zero => (0.0, 0.0),
-            },
-            (Reduction::Mean, Denominator::Value(value)) => (1.0 / value, 1.0 / value),
+            (Reduction::Mean, Denominator::Value(value)) => (over(value), over(value)),
         };
         Scale { cross_entropy, z_loss }
     }

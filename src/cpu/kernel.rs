@@ -22,27 +22,27 @@ use crate::{Outputs, Problem, Reduction};
 
 /// Computes the rows of a call.
 pub(super) struct Kernel<'a> {
-    problem: &'a Problem,
-    call: &'a Call,
-    scale: Scale,
-    squash: Squash,
-    class_weights: Option<&'a [f32]>,
+    pub(super) problem: &'a Problem,
+    pub(super) call: &'a Call,
+    pub(super) scale: Scale,
+    pub(super) squash: Squash,
+    pub(super) class_weights: Option<&'a [f32]>,
     /// Sum of the class weights; their number without any.
-    weight_sum: f64,
+    pub(super) weight_sum: f64,
 }
 
 /// One chunk of a row, and what was made of it.
 pub(super) struct Scratch {
     /// t = z - z(m).
-    t: [f32; CHUNK],
+    pub(super) t: [f32; CHUNK],
     /// exp(t).
-    e: [f32; CHUNK],
+    pub(super) e: [f32; CHUNK],
     /// dz/dx, where it differs between classes.
-    slope: [f32; CHUNK],
+    pub(super) slope: [f32; CHUNK],
     /// u = w ((1 - s) q + s/C) of probability targets q.
-    u: [f32; CHUNK],
+    pub(super) u: [f32; CHUNK],
     /// The gradient.
-    gradient: [f32; CHUNK],
+    pub(super) gradient: [f32; CHUNK],
     /// The first column of the chunk that t, e and slope hold, if any.
     prepared: Option<usize>,
 }
@@ -56,17 +56,17 @@ impl Default for Scratch {
 
 /// The target of one row.
 #[derive(Clone, Copy)]
-enum Target {
+pub(super) enum Target {
     Class(usize),
     Probabilities(Row),
 }
 
 /// The softmax of a row: p = exp(z - z(m)) / (1 + s).
 #[derive(Clone, Copy)]
-struct Softmax {
-    reference: Reference,
+pub(super) struct Softmax {
+    pub(super) reference: Reference,
     /// Sum of exp(z - z(m)) without one maximum: an `f32`, as the statistics keep it.
-    s: f64,
+    pub(super) s: f64,
 }
 
 /// The sums over one row.
@@ -82,6 +82,16 @@ struct Sums {
     target: f64,
     /// sum(u).
     mass: f64,
+}
+
+/// What one row gives, besides its gradient.
+struct RowOutputs {
+    loss: f64,
+    lse: f64,
+    entropy: f64,
+    /// The largest logit, and s.
+    stats: [f32; 2],
+    argmax: i64,
 }
 
 impl<'a> Kernel<'a> {
@@ -101,54 +111,56 @@ impl<'a> Kernel<'a> {
         scratch.prepared = None;
         let call = self.call;
         let Some(target) = self.target(row) else {
-            return self.write_ignored(row, scratch);
+            self.write(row, RowOutputs::IGNORED);
+            self.fill_gradient(row, 0.0, scratch);
+            return Totals::default();
         };
         let logits = call.logits.row(row, call.inner);
         let (largest, has_nan) = self.largest(logits, scratch);
         if has_nan || !self.squash.is_defined_for(largest) {
             let largest = if has_nan { f32::NAN } else { largest };
-            return self.write_undefined(row, largest, scratch);
+            self.write(row, RowOutputs::undefined(largest.into(), self.squash.orient(largest)));
+            self.fill_gradient(row, f32::NAN, scratch);
+            return Totals { cross_entropy: f64::NAN, ..Totals::default() };
         }
         let argmax = self.argmax(logits, largest, scratch);
         let reference = self.squash.reference(largest);
         let sums = self.sums(logits, target, reference, scratch);
         let softmax = Softmax { reference, s: f64::from(sums.exp as f32) };
 
-        let loss = self.cross_entropy(target, &sums, softmax);
-        let z_loss = self.problem.z_loss * softmax.lse().powi(2);
+        let cross_entropy = self.cross_entropy(target, &sums, softmax);
         let totals = Totals {
-            cross_entropy: times(self.row_weight(row), loss),
-            z_loss: if self.problem.z_loss == 0.0 { 0.0 } else { z_loss },
+            cross_entropy: times(self.row_weight(row), cross_entropy),
+            z_loss: match self.problem.z_loss {
+                0.0 => 0.0,
+                factor => factor * softmax.lse().powi(2),
+            },
             correct: argmax.is_some_and(|argmax| argmax == self.best(target)).into(),
         };
-        self.write_loss(row, totals.cross_entropy + totals.z_loss);
-        write(call.lse, row, softmax.lse());
-        write(call.entropy, row, softmax.log1p_s() + sums.entropy / (1.0 + softmax.s));
-        self.write_stats(row, largest, softmax.s as f32);
-        self.write_argmax(row, argmax.map_or(-1, |argmax| argmax as i64));
-        if let Some(dlogits) = call.dlogits {
-            let dlogits = dlogits.row(row, call.inner);
-            self.gradient(row, logits, target, softmax, sums.mass, dlogits, scratch);
-        }
+        let outputs = RowOutputs {
+            loss: totals.cross_entropy + totals.z_loss,
+            lse: softmax.lse(),
+            entropy: softmax.log1p_s() + sums.entropy / (1.0 + softmax.s),
+            stats: [self.squash.orient(largest), softmax.s as f32],
+            argmax: argmax.map_or(-1, |argmax| argmax as i64),
+        };
+        self.write(row, outputs);
+        self.write_gradient(row, target, softmax, sums.mass, scratch);
         totals
     }
 
     /// Writes the gradient of a row from its statistics.
     pub fn backward(&self, row: usize, scratch: &mut Scratch) {
         scratch.prepared = None;
-        let call = self.call;
-        let (Some(stats), Some(dlogits)) = (call.stats, call.dlogits) else { return };
-        let dlogits = dlogits.row(row, call.inner);
+        let Some(stats) = self.call.stats else { return };
         let Some(target) = self.target(row) else {
-            return self.fill(dlogits, 0.0, scratch);
+            return self.fill_gradient(row, 0.0, scratch);
         };
-        let mut largest = [memory::get::<f32>(stats, 2 * row)];
-        let s = memory::get::<f32>(stats, 2 * row + 1);
-        if largest[0].is_nan() || s.is_nan() {
-            return self.fill(dlogits, f32::NAN, scratch);
+        let [largest, s] = memory::get::<[f32; 2]>(stats, row);
+        if largest.is_nan() || s.is_nan() {
+            return self.fill_gradient(row, f32::NAN, scratch);
         }
-        self.squash.orient(&mut largest);
-        let reference = self.squash.reference(largest[0]);
+        let reference = self.squash.reference(self.squash.orient(largest));
         let softmax = Softmax { reference, s: f64::from(s) };
         let mass = match target {
             Target::Class(_) => 0.0,
@@ -160,8 +172,7 @@ impl<'a> Kernel<'a> {
                 })
                 .sum(),
         };
-        let logits = call.logits.row(row, call.inner);
-        self.gradient(row, logits, target, softmax, mass, dlogits, scratch);
+        self.write_gradient(row, target, softmax, mass, scratch);
     }
 
     /// The target of a row; `None` for an ignored one.
@@ -174,15 +185,15 @@ impl<'a> Kernel<'a> {
         (self.problem.ignore_index != Some(index)).then_some(Target::Class(index as usize))
     }
 
-    fn row_weight(&self, row: usize) -> f64 {
+    pub(super) fn row_weight(&self, row: usize) -> f64 {
         self.call.row_weights.map_or(1.0, |data| memory::get::<f32>(data, row).into())
     }
 
-    fn class_weight(&self, class: usize) -> f64 {
+    pub(super) fn class_weight(&self, class: usize) -> f64 {
         self.class_weights.map_or(1.0, |weights| weights[class].into())
     }
 
-    fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+    pub(super) fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let classes = self.problem.classes;
         (0..classes).step_by(CHUNK).map(move |first| first..classes.min(first + CHUNK))
     }
@@ -280,100 +291,16 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// Writes the gradient of a row: (factor p - hits) dz/dx, where factor is what all hits add up
-    /// to, plus the part of the z-loss.
-    #[allow(clippy::too_many_arguments)] // a row: who, from what, to where
-    fn gradient(
-        &self,
-        row: usize,
-        logits: Row,
-        target: Target,
-        softmax: Softmax,
-        mass: f64,
-        dlogits: Row,
-        scratch: &mut Scratch,
-    ) {
-        let problem = self.problem;
-        let upstream = self.call.dloss.map_or(1.0, |dloss| {
-            f64::from(memory::get::<f32>(dloss.data, if dloss.per_row { row } else { 0 }))
-        });
-        let unit = upstream * self.scale.cross_entropy * self.row_weight(row);
-        let z_part = match problem.z_loss {
-            0.0 => 0.0,
-            z_loss => upstream * self.scale.z_loss * 2.0 * z_loss * softmax.lse(),
-        };
-        let spread = unit * problem.label_smoothing / problem.classes as f64;
-        let p_max = 1.0 / (1.0 + softmax.s);
-        let rest = softmax.s / (1.0 + softmax.s); // 1 - p_max
-        let slope = self.squash.constant_slope();
-
-        for columns in self.chunks() {
-            self.prepare(logits, &columns, softmax.reference, scratch);
-            let Scratch { t, e, slope: slopes, u, gradient, .. } = &mut *scratch;
-            let len = columns.len();
-            let (t, e, gradient) = (&t[..len], &e[..len], &mut gradient[..len]);
-            match target {
-                Target::Class(class) => {
-                    let hit = unit * (1.0 - problem.label_smoothing) * self.class_weight(class);
-                    let others = spread * self.weight_sum + z_part;
-                    let factor = ((hit + others) * p_max * slope) as f32;
-                    let spread_f32 = (spread * slope) as f32;
-                    match self.class_weights {
-                        _ if spread == 0.0 => each(gradient, e, |e| e * factor),
-                        None => each(gradient, e, |e| e * factor - spread_f32),
-                        Some(weights) => each2(gradient, e, &weights[columns.clone()], |e, w| {
-                            e * factor - spread_f32 * w
-                        }),
-                    }
-                    if columns.contains(&class) {
-                        let at = class - columns.start;
-                        if t[at] == 0.0 {
-                            let weight = self.class_weight(class);
-                            let exact = -hit * rest + others * p_max - spread * weight;
-                            gradient[at] = (exact * slope) as f32;
-                        } else {
-                            gradient[at] -= (hit * slope) as f32;
-                        }
-                    }
-                }
-                Target::Probabilities(q) => {
-                    let u = self.mix(q, &columns, u);
-                    let factor = ((unit * mass + z_part) * p_max * slope) as f32;
-                    let unit_f32 = (unit * slope) as f32;
-                    each2(gradient, e, u, |e, u| {
-                        if u == 0.0 { e * factor } else { e * factor - unit_f32 * u }
-                    });
-                    if lanes::count_zeros(t) > 0 {
-                        let maxima = t.iter().zip(u).zip(gradient.iter_mut());
-                        for ((_, &u), gradient) in
-                            maxima.filter(|((t, u), _)| **t == 0.0 && **u != 0.0)
-                        {
-                            let u = f64::from(u);
-                            let exact = unit * ((mass - u) * p_max - u * rest) + z_part * p_max;
-                            *gradient = (exact * slope) as f32;
-                        }
-                    }
-                }
-            }
-            if self.squash.has_slopes() {
-                for (gradient, slope) in gradient.iter_mut().zip(slopes) {
-                    *gradient *= *slope;
-                }
-            }
-            dlogits.store(columns.start, gradient);
-        }
-    }
-
     /// Reads a chunk of oriented logits.
     fn load<'s>(&self, logits: Row, columns: &Range<usize>, scratch: &'s mut Scratch) -> &'s [f32] {
         let x = &mut scratch.t[..columns.len()];
         logits.load(columns.start, x);
-        self.squash.orient(x);
+        self.squash.orient_all(x);
         x
     }
 
     /// Makes t, exp(t) and slopes of a chunk.
-    fn prepare(
+    pub(super) fn prepare(
         &self,
         logits: Row,
         columns: &Range<usize>,
@@ -387,12 +314,17 @@ impl<'a> Kernel<'a> {
         let len = columns.len();
         let Scratch { t, e, slope, .. } = scratch;
         self.squash.distances(&mut t[..len], &mut slope[..len], reference);
-        each(&mut e[..len], &t[..len], math::exp);
+        lanes::map(&mut e[..len], &t[..len], math::exp);
         scratch.prepared = Some(columns.start);
     }
 
     /// Reads a chunk of probabilities q and makes u = w ((1 - s) q + s/C) of it.
-    fn mix<'s>(&self, q: Row, columns: &Range<usize>, u: &'s mut [f32; CHUNK]) -> &'s [f32] {
+    pub(super) fn mix<'s>(
+        &self,
+        q: Row,
+        columns: &Range<usize>,
+        u: &'s mut [f32; CHUNK],
+    ) -> &'s [f32] {
         let u = &mut u[..columns.len()];
         q.load(columns.start, u);
         let smoothing = self.problem.label_smoothing;
@@ -407,58 +339,37 @@ impl<'a> Kernel<'a> {
         u
     }
 
-    fn write_loss(&self, row: usize, loss: f64) {
+    /// Writes those outputs of a row that are wanted, but for its gradient.
+    fn write(&self, row: usize, outputs: RowOutputs) {
+        let call = self.call;
+        let write = |column: Option<*mut u8>, value: f64| {
+            if let Some(data) = column {
+                memory::set(data, row, value as f32);
+            }
+        };
         if self.problem.reduction == Reduction::None {
-            write(self.call.loss, row, loss);
+            write(call.loss, outputs.loss);
+        }
+        write(call.lse, outputs.lse);
+        write(call.entropy, outputs.entropy);
+        if let Some(stats) = call.stats {
+            memory::set(stats, row, outputs.stats);
+        }
+        if let Some(argmax) = call.argmax {
+            memory::set(argmax.cast(), row, outputs.argmax);
         }
     }
+}
 
-    fn write_stats(&self, row: usize, largest: f32, s: f32) {
-        if let Some(stats) = self.call.stats {
-            let mut largest = [largest];
-            self.squash.orient(&mut largest);
-            memory::set(stats, 2 * row, largest[0]);
-            memory::set(stats, 2 * row + 1, s);
-        }
-    }
+impl RowOutputs {
+    /// A row that is not counted.
+    const IGNORED: Self =
+        RowOutputs { loss: 0.0, lse: 0.0, entropy: 0.0, stats: [0.0; 2], argmax: -1 };
 
-    fn write_argmax(&self, row: usize, class: i64) {
-        if let Some(argmax) = self.call.argmax {
-            memory::set(argmax.cast(), row, class);
-        }
-    }
-
-    /// A row that is not counted: +0 everywhere.
-    fn write_ignored(&self, row: usize, scratch: &mut Scratch) -> Totals {
-        self.write_loss(row, 0.0);
-        write(self.call.lse, row, 0.0);
-        write(self.call.entropy, row, 0.0);
-        self.write_stats(row, 0.0, 0.0);
-        self.write_argmax(row, -1);
-        if let Some(dlogits) = self.call.dlogits {
-            self.fill(dlogits.row(row, self.call.inner), 0.0, scratch);
-        }
-        Totals::default()
-    }
-
-    /// A row without a softmax, because its largest z is NaN or infinite: NaN, but for its lse.
-    fn write_undefined(&self, row: usize, largest: f32, scratch: &mut Scratch) -> Totals {
-        self.write_loss(row, f64::NAN);
-        write(self.call.lse, row, largest.into());
-        write(self.call.entropy, row, f64::NAN);
-        self.write_stats(row, largest, f32::NAN);
-        self.write_argmax(row, -1);
-        if let Some(dlogits) = self.call.dlogits {
-            self.fill(dlogits.row(row, self.call.inner), f32::NAN, scratch);
-        }
-        Totals { cross_entropy: f64::NAN, z_loss: 0.0, correct: 0 }
-    }
-
-    fn fill(&self, dlogits: Row, value: f32, scratch: &mut Scratch) {
-        scratch.gradient.fill(value);
-        for columns in self.chunks() {
-            dlogits.store(columns.start, &scratch.gradient[..columns.len()]);
-        }
+    /// A row without a softmax, because its largest z, and so its lse, is NaN or infinite.
+    fn undefined(lse: f64, largest: f32) -> Self {
+        let nan = f64::NAN;
+        RowOutputs { loss: nan, lse, entropy: nan, stats: [largest, f32::NAN], argmax: -1 }
     }
 }
 
@@ -467,7 +378,7 @@ impl Softmax {
         self.s.ln_1p()
     }
 
-    fn lse(self) -> f64 {
+    pub(super) fn lse(self) -> f64 {
         self.reference.z + self.log1p_s()
     }
 }
@@ -475,22 +386,4 @@ impl Softmax {
 /// -u t, where 0 times infinity is 0.
 fn minus_product(u: f32, t: f32) -> f32 {
     if u == 0.0 { 0.0 } else { -t * u }
-}
-
-fn each(out: &mut [f32], a: &[f32], f: impl Fn(f32) -> f32) {
-    for (out, &a) in out.iter_mut().zip(a) {
-        *out = f(a);
-    }
-}
-
-fn each2(out: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) {
-    for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
-        *out = f(a, b);
-    }
-}
-
-fn write(column: Option<*mut u8>, row: usize, value: f64) {
-    if let Some(data) = column {
-        memory::set(data, row, value as f32);
-    }
 }

@@ -56,3 +56,17 @@ pub(super) fn max(x: &[f32]) -> (f32, bool) {
 pub(super) fn count_zeros(x: &[f32]) -> u32 {
     x.iter().map(|&x| u32::from(x == 0.0)).sum()
 }
+
+/// f of each element.
+pub(super) fn map(out: &mut [f32], a: &[f32], f: impl Fn(f32) -> f32) {
+    for (out, &a) in out.iter_mut().zip(a) {
+        *out = f(a);
+    }
+}
+
+/// f of each pair of elements.
+pub(super) fn map2(out: &mut [f32], a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) {
+    for (out, (&a, &b)) in out.iter_mut().zip(a.iter().zip(b)) {
+        *out = f(a, b);
+    }
+}

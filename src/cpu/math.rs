@@ -15,7 +15,7 @@ const ROUND_F64: f64 = 6_755_399_441_055_744.0;
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const LOWEST: f32 = -87.336_54; // ln 2^-126
-    const LN2_HIGH: f32 = 0.693_359_375; // 9 bits: n * LN2_HIGH is exact
+    const LN2_HIGH: f32 = 0.693_359_4; // 9 bits: n * LN2_HIGH is exact
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x >= LOWEST { x } else { LOWEST };
     let shifted = clamped * std::f32::consts::LOG2_E + ROUND_F32;
@@ -26,7 +26,7 @@ pub(super) fn exp(x: f32) -> f32 {
     p = p * r + 8.333_452e-3;
     p = p * r + 4.166_579_6e-2;
     p = p * r + 1.666_666_5e-1;
-    p = p * r + 5.000_000_1e-1;
+    p = p * r + 0.5;
     let exp_r = 1.0 + (r + r * r * p);
     let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()));
     if x >= LOWEST { exp_r * power } else { 0.0 }
@@ -52,7 +52,7 @@ pub(super) fn tanh(y: f64) -> (f64, f64) {
     p = p * r + 2.755_731_922_398_589e-7;
     p = p * r + 2.755_731_922_398_589_4e-6;
     p = p * r + 2.480_158_730_158_73e-5;
-    p = p * r + 1.984_126_984_126_984_1e-4;
+    p = p * r + 1.984_126_984_126_984e-4;
     p = p * r + 1.388_888_888_888_889e-3;
     p = p * r + 8.333_333_333_333_333e-3;
     p = p * r + 4.166_666_666_666_666_4e-2;

@@ -134,8 +134,8 @@ pub fn cross_entropy(problem: &Problem, inputs: &Inputs<'_>) -> Result<Results> 
         }
     }
     if problem.reduction != Reduction::None {
-        let z_loss = if problem.z_loss == 0.0 { 0.0 } else { z_loss_sum * z_scale };
-        results.loss = vec![loss_sum * scale + z_loss];
+        let z_loss = if problem.z_loss == 0.0 { 0.0 } else { times(z_loss_sum, z_scale) };
+        results.loss = vec![times(loss_sum, scale) + z_loss];
     }
     Ok(results)
 }
@@ -200,17 +200,14 @@ fn scales(problem: &Problem, inputs: &Inputs<'_>, targets: &[Option<Vec<f64>>]) 
             .sum(),
     };
     let over = |denominator: f64| match problem.empty_mean {
-        EmptyMean::Zero if denominator == 0.0 => 0.0,
-        _ => 1.0 / denominator,
+        _ if denominator != 0.0 => 1.0 / denominator,
+        EmptyMean::Nan => f64::NAN,
+        EmptyMean::Zero => 0.0,
     };
     match (problem.reduction, inputs.denominator) {
         (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
         (Reduction::Mean, Denominator::Default) => (over(weight), over(rows)),
-        (Reduction::Mean, Denominator::Value(0.0)) => match problem.empty_mean {
-            EmptyMean::Nan => (f64::NAN, f64::NAN),
-            EmptyMean::Zero => (0.0, 0.0),
-        },
-        (Reduction::Mean, Denominator::Value(value)) => (1.0 / value, 1.0 / value),
+        (Reduction::Mean, Denominator::Value(value)) => (over(value), over(value)),
     }
 }
 
@@ -232,7 +229,8 @@ fn compute(problem: &Problem, logits: &[f64], q: &[f64], weights: Option<&[f64]>
     let max = z[at];
     let has_nan = logits.iter().any(|x| x.is_nan());
     if has_nan || !max.is_finite() {
-        return Row::undefined(classes, if has_nan { f64::NAN } else { max });
+        let (lse, largest) = if has_nan { (f64::NAN, f64::NAN) } else { (max, logits[at]) };
+        return Row::undefined(classes, lse, largest);
     }
 
     // t = z - max z; s without one maximum; -log p = log1p(s) - t.
@@ -275,11 +273,11 @@ fn first_largest(x: &[f64]) -> usize {
 
 impl Row {
     /// A row without a softmax: its largest z is NaN or infinite.
-    fn undefined(classes: usize, largest: f64) -> Row {
+    fn undefined(classes: usize, lse: f64, largest: f64) -> Row {
         Row {
             cross_entropy: f64::NAN,
             z_loss: 0.0,
-            lse: largest,
+            lse,
             largest,
             exp_sum: f64::NAN,
             argmax: None,

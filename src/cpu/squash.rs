@@ -38,8 +38,13 @@ impl Squash {
         Squash { scale: problem.logit_scale, cap: problem.softcap, kind }
     }
 
-    /// Turns logits into sign(k) x, and back.
-    pub fn orient(&self, x: &mut [f32]) {
+    /// sign(k) x, and back.
+    pub fn orient(&self, x: f32) -> f32 {
+        if self.scale < 0.0 { -x } else { x }
+    }
+
+    /// The same for a chunk.
+    pub fn orient_all(&self, x: &mut [f32]) {
         if self.scale < 0.0 {
             x.iter_mut().for_each(|x| *x = -*x);
         }

@@ -4,12 +4,15 @@
 pub mod bounds;
 pub mod golden;
 
+use std::io::Write;
+
 use half::{bf16, f16};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use xent::reference::{self, Inputs, Results, Targets};
 use xent::{
-    Args, BackwardArgs, Context, DType, Denominator, Outputs, Plan, Problem, Reduction, Tensor,
+    Args, BackwardArgs, Context, DType, Denominator, Layout, Outputs, Plan, Problem, Reduction,
+    Tensor, View, ViewMut,
 };
 
 /// A problem with its inputs, as numbers that the types of the problem hold exactly.
@@ -203,8 +206,8 @@ impl Case {
         let plan = Plan::new(&Context::cpu(), &self.problem).unwrap();
         let (logits, targets) = (self.logits_tensor(), self.targets_tensor());
         let mut dlogits = Tensor::zeros(self.problem.dlogits, &[rows, classes]).unwrap();
-        let mut args = BackwardArgs::new(&logits, &targets, stats, &mut dlogits)
-            .denominator(self.denominator);
+        let mut args =
+            BackwardArgs::new(&logits, &targets, stats, &mut dlogits).denominator(self.denominator);
         if let Some(weights) = &self.class_weights {
             args = args.class_weights(weights);
         }
@@ -253,6 +256,73 @@ impl Case {
     }
 }
 
+/// Runs `f64` logits of this layout through a plan, with what else the reference would get, in the
+/// order of the layout. The gradient from the statistics is the same, bit for bit.
+pub fn run_f64(problem: &Problem, layout: Layout, inputs: &Inputs<'_>) -> Results {
+    let problem = problem.clone().outputs(Outputs::all());
+    let rows = layout.outer * layout.inner;
+    let plan = Plan::new(&Context::cpu(), &problem).unwrap();
+    let logits = || View::from(inputs.logits).layout(layout);
+    let targets = match inputs.targets {
+        Targets::Classes(classes) => View::from(classes),
+        Targets::Probabilities(q) => View::from(q).layout(layout),
+    };
+    let losses = if problem.reduction == Reduction::None { rows } else { 1 };
+    let mut results = Results {
+        loss: vec![0.0; losses],
+        lse: vec![0.0; rows],
+        dlogits: vec![0.0; inputs.logits.len()],
+        argmax: vec![0; rows],
+        entropy: vec![0.0; rows],
+        ..Results::default()
+    };
+    let (mut stats, mut correct) = (vec![0.0; 2 * rows], [0]);
+    let mut workspace = plan.workspace(rows);
+
+    let mut args = Args::new(logits(), targets)
+        .denominator(inputs.denominator)
+        .loss(&mut results.loss)
+        .lse(&mut results.lse)
+        .stats(&mut stats)
+        .dlogits(ViewMut::from(&mut results.dlogits).layout(layout))
+        .argmax(&mut results.argmax)
+        .correct(&mut correct)
+        .entropy(&mut results.entropy);
+    let given = [inputs.class_weights, inputs.row_weights, inputs.dloss];
+    if let [Some(weights), _, _] = given {
+        args = args.class_weights(weights);
+    }
+    if let [_, Some(weights), _] = given {
+        args = args.row_weights(weights);
+    }
+    if let [_, _, Some(dloss)] = given {
+        args = args.dloss(dloss);
+    }
+    plan.run(args, &mut workspace).unwrap();
+
+    let mut separate = vec![0.0; inputs.logits.len()];
+    let mut args =
+        BackwardArgs::new(logits(), targets, &stats, ViewMut::from(&mut separate).layout(layout))
+            .denominator(inputs.denominator);
+    if let [Some(weights), _, _] = given {
+        args = args.class_weights(weights);
+    }
+    if let [_, Some(weights), _] = given {
+        args = args.row_weights(weights);
+    }
+    if let [_, _, Some(dloss)] = given {
+        args = args.dloss(dloss);
+    }
+    plan.backward(args, &mut workspace).unwrap();
+    let bits = |x: &[f64]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&results.dlogits), bits(&separate), "fused and separate gradients differ");
+
+    results.largest = stats.iter().step_by(2).copied().collect();
+    results.exp_sum = stats.iter().skip(1).step_by(2).copied().collect();
+    results.correct = correct[0];
+    results
+}
+
 /// Numbers as a tensor.
 pub fn tensor(x: &[f64], dtype: DType, shape: &[usize]) -> Tensor {
     Tensor::from_slice(x, shape).unwrap().cast(dtype).unwrap()
@@ -278,4 +348,11 @@ fn map<T>(classes: &[i64], f: impl Fn(i64) -> T) -> Vec<T> {
 /// The numbers of a floating-point tensor.
 pub fn widen(tensor: &Tensor) -> Vec<f64> {
     tensor.cast(DType::F64).unwrap().to_vec().unwrap()
+}
+
+/// Says why a test cannot run here. On CI, where everything but a GPU is there, it fails instead.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "skipped on CI: {reason}");
+    // Not eprintln, which the test harness would capture.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
 }

@@ -1,0 +1,285 @@
+//! The library agrees with PyTorch: every cross-entropy case of `data/losses.json`, which PyTorch
+//! computed in `f64` (the file names the version), in all dtypes.
+
+mod common;
+
+use common::{Case, Target, round, run_f64};
+use serde_json::Value;
+use xent::reference::{Inputs, Results, Targets, cross_entropy};
+use xent::{DType, Denominator, Layout, Outputs, Problem, Reduction};
+
+const CASES: usize = 43;
+const U: f64 = 1.0 / 16_777_216.0; // half an ulp of f32, relative
+
+/// One case of the file. Tensors are as PyTorch has them, (outer, classes, inner).
+struct Golden {
+    index: usize,
+    problem: Problem,
+    layout: Layout,
+    logits: Vec<f64>,
+    classes: Vec<i64>,
+    probabilities: Vec<f64>,
+    class_weights: Option<Vec<f64>>,
+    dloss: Option<Vec<f64>>,
+    loss: Vec<f64>,
+    lse: Vec<f64>,
+    dlogits: Vec<f64>,
+}
+
+/// Appends the numbers of nested arrays; JSON writes what is no number as text.
+fn flatten(value: &Value, out: &mut Vec<f64>) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| flatten(value, out)),
+        Value::String(text) => out.push(text.parse().unwrap()),
+        number => out.push(number.as_f64().unwrap()),
+    }
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    let mut out = Vec::new();
+    flatten(value, &mut out);
+    out
+}
+
+fn optional(value: &Value) -> Option<Vec<f64>> {
+    (!value.is_null()).then(|| numbers(value))
+}
+
+fn shape(value: &Value) -> Vec<usize> {
+    match value.as_array() {
+        Some(values) => [vec![values.len()], shape(&values[0])].concat(),
+        None => vec![],
+    }
+}
+
+impl Golden {
+    fn all() -> Vec<Golden> {
+        let file: Value = serde_json::from_str(include_str!("data/losses.json")).unwrap();
+        let cases = file["cases"].as_array().unwrap().iter();
+        let goldens: Vec<_> = cases
+            .filter(|case| case["op"] == "cross_entropy")
+            .enumerate()
+            .map(|(index, case)| Golden::read(index, case))
+            .collect();
+        assert_eq!(goldens.len(), CASES, "cases of the file");
+        goldens
+    }
+
+    fn read(index: usize, case: &Value) -> Golden {
+        let layout = Layout::axis(&shape(&case["logits"]), 1).unwrap();
+        let options = case["options"].as_object().unwrap();
+        let soft = case["target_kind"] == "prob";
+        let mut problem = Problem::new(DType::F64, layout.classes)
+            .targets(if soft { DType::F64 } else { DType::I64 })
+            .class_weights(!case["weight"].is_null());
+        for (option, value) in options {
+            problem = match (option.as_str(), value.as_f64()) {
+                ("reduction", _) => problem.reduction(match value.as_str().unwrap() {
+                    "none" => Reduction::None,
+                    "mean" => Reduction::Mean,
+                    "sum" => Reduction::Sum,
+                    other => panic!("reduction {other}"),
+                }),
+                ("label_smoothing", Some(x)) => problem.label_smoothing(x),
+                ("logit_scale", Some(x)) => problem.logit_scale(x),
+                ("softcap", Some(0.0)) | ("upstream", _) => problem,
+                ("softcap", Some(x)) => problem.softcap(x),
+                ("z_loss", Some(x)) => problem.z_loss(x),
+                ("ignore_index", _) => problem.ignore_index(value.as_i64().unwrap()),
+                other => panic!("unknown option {other:?}"),
+            };
+        }
+        let target = numbers(&case["target"]);
+        Golden {
+            index,
+            problem,
+            layout,
+            logits: numbers(&case["logits"]),
+            classes: if soft { vec![] } else { target.iter().map(|&y| y as i64).collect() },
+            probabilities: if soft { target } else { vec![] },
+            class_weights: optional(&case["weight"]),
+            dloss: options.get("upstream").map(numbers),
+            loss: numbers(&case["loss"]),
+            lse: numbers(&case["lse"]),
+            dlogits: numbers(&case["grad_logits"]),
+        }
+    }
+
+    fn inputs<'a>(&'a self, logits: &'a [f64], probabilities: &'a [f64]) -> Inputs<'a> {
+        Inputs {
+            logits,
+            targets: match self.problem.targets_are_probabilities() {
+                true => Targets::Probabilities(probabilities),
+                false => Targets::Classes(&self.classes),
+            },
+            class_weights: self.class_weights.as_deref(),
+            row_weights: None,
+            dloss: self.dloss.as_deref(),
+            denominator: Denominator::Default,
+        }
+    }
+
+    /// (outer, classes, inner) as packed rows.
+    fn rows(&self, tensor: &[f64]) -> Vec<f64> {
+        let Layout { outer, classes, inner, strides: [step, along, _] } = self.layout;
+        let rows = (0..outer * inner).map(|row| row / inner * step + row % inner);
+        match tensor.is_empty() {
+            true => vec![],
+            false => rows
+                .flat_map(|start| (0..classes).map(move |class| tensor[start + class * along]))
+                .collect(),
+        }
+    }
+
+    fn is_ignored(&self, row: usize) -> bool {
+        self.problem.ignore_index.is_some_and(|index| self.classes[row] == index)
+    }
+
+    /// The lse that we promise: that of an ignored row is 0, PyTorch's recipe computes it.
+    fn promised_lse(&self) -> Vec<f64> {
+        let rows = self.lse.iter().enumerate();
+        rows.map(|(row, &lse)| if self.is_ignored(row) { 0.0 } else { lse }).collect()
+    }
+
+    /// To 1e-12, relative to each number. PyTorch makes p - 1 of a rounded p, so its own gradient
+    /// is only good to 2^-52 times the upstream gradient.
+    fn agrees(&self, results: &Results, dlogits: &[f64]) {
+        let what = |name| format!("{name} of case {}, {:?}", self.index, self.problem);
+        let unit = self.dloss.iter().flatten().fold(1.0, |unit: f64, x| unit.max(x.abs()));
+        all_near(&what("loss"), &results.loss, &self.loss, |exact| 1e-12 * exact.abs());
+        all_near(&what("lse"), &results.lse, &self.promised_lse(), |lse| 1e-12 * lse.abs());
+        all_near(&what("gradient"), &results.dlogits, dlogits, |exact| {
+            (1e-12 * exact.abs()).max(unit * f64::EPSILON)
+        });
+    }
+
+    /// The case in another type, all numbers rounded to what they are there.
+    fn case(&self, dtype: DType) -> Case {
+        let soft = self.problem.targets_are_probabilities();
+        let f32s = |x: &Option<Vec<f64>>| {
+            x.as_ref().map(|x| x.iter().map(|&x| x as f32).collect::<Vec<_>>())
+        };
+        let rounded = |x: Vec<f64>| x.into_iter().map(|x| round(x, dtype)).collect::<Vec<_>>();
+        let mut problem = self.problem.clone().outputs(Outputs::all());
+        problem.logits = dtype;
+        problem.dlogits = dtype;
+        problem.targets = if soft { dtype } else { DType::I64 };
+        Case {
+            problem,
+            rows: self.lse.len(),
+            logits: rounded(self.rows(&self.logits)),
+            target: match soft {
+                true => Target::Probabilities(rounded(self.rows(&self.probabilities))),
+                false => Target::Classes(self.classes.clone()),
+            },
+            class_weights: f32s(&self.class_weights),
+            row_weights: None,
+            dloss: f32s(&self.dloss),
+            denominator: Denominator::Default,
+        }
+    }
+}
+
+/// The finite numbers' largest magnitude.
+fn largest<'a>(x: impl IntoIterator<Item = &'a f64>) -> f64 {
+    x.into_iter().map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f64::max)
+}
+
+impl Golden {
+    /// Holds what the reference makes of inputs that were rounded to `f32` against PyTorch's
+    /// numbers. To first order in u, with every input off by a factor 1 + u:
+    ///
+    /// * lse moves by sum(p |z|) <= Z, the largest |z| before the softcap;
+    /// * the loss by sum|x dloss/dx|, and 3 u relative: weights, their sum, probabilities;
+    /// * the gradient a (W p - v), with v the weighted target and W its sum: p by 2 Z p (1 - p), a
+    ///   softcap's slope by 2 Z / c relative, everything by 4 u. W is at most the largest weight, a
+    ///   at most upstream / (counted rows times smallest weight).
+    fn rounding_moves_little(&self, rounded: &Results) {
+        let what = |name| format!("rounding moved {name} of case {}", self.index);
+        let (problem, classes) = (&self.problem, self.problem.classes);
+        let (logits, dlogits) = (self.rows(&self.logits), self.rows(&self.dlogits));
+        let counted = (0..self.lse.len()).filter(|&row| !self.is_ignored(row));
+        let weights = self.class_weights.as_deref().unwrap_or(&[1.0]);
+        let heaviest = match problem.reduction {
+            Reduction::Mean => {
+                let lightest = weights.iter().copied().fold(f64::INFINITY, f64::min).min(1.0);
+                largest(weights).max(1.0) / (lightest * counted.clone().count() as f64)
+            }
+            _ => largest(weights),
+        };
+        let mut moved_loss = vec![0.0; self.loss.len()];
+        for row in counted {
+            let range = row * classes..(row + 1) * classes;
+            let (x, g) = (&logits[range.clone()], &dlogits[range.clone()]);
+            let upstream = self.dloss.as_ref().map_or(1.0, |d| d[row % d.len()].abs());
+            let work = x.iter().zip(g).filter(|(_, g)| **g != 0.0).map(|(x, g)| (x * g).abs());
+            moved_loss[row % self.loss.len()] += U * work.sum::<f64>() / upstream;
+
+            let lse = self.lse[row];
+            let z_largest = largest(x) * problem.logit_scale;
+            all_near(&what("lse"), &rounded.lse[row..=row], &[lse], |_| U * z_largest);
+            let cap = problem.softcap.unwrap_or(f64::INFINITY);
+            let z_pull = 2.0 * problem.z_loss * (lse.abs() + 1.0);
+            let moved = |x: f64, g: f64| {
+                let y = problem.logit_scale * x;
+                let z = if cap.is_finite() { cap * (y / cap).tanh() } else { y };
+                let p = (z - lse).exp();
+                let a = upstream * problem.logit_scale * heaviest;
+                let pull = a * (1.0 + z_pull) * p;
+                let spread = 2.0 * z_largest * (1.0 - p).max(z_pull.min(1.0));
+                U * (pull * (spread + 8.0) + (4.0 + 2.0 * z_largest / cap) * (g.abs() + pull))
+            };
+            for ((&x, &g), &rounded) in x.iter().zip(g).zip(&rounded.dlogits[range]) {
+                all_near(&what("the gradient"), &[rounded], &[g], |g| moved(x, g));
+            }
+        }
+        for (moved, (loss, exact)) in moved_loss.iter().zip(rounded.loss.iter().zip(&self.loss)) {
+            all_near(&what("the loss"), &[*loss], &[*exact], |loss| moved + 3.0 * U * loss.abs());
+        }
+    }
+}
+
+fn all_near(what: &str, actual: &[f64], exact: &[f64], allowed: impl Fn(f64) -> f64) {
+    assert_eq!(actual.len(), exact.len(), "{what}");
+    for (index, (&actual, &exact)) in actual.iter().zip(exact).enumerate() {
+        let same = actual == exact || actual.is_nan() && exact.is_nan();
+        let error = (actual - exact).abs();
+        assert!(same || error <= allowed(exact), "{what}, {index}: {actual:e}, not {exact:e}");
+    }
+}
+
+#[test]
+fn the_reference_agrees_to_1e_12() {
+    for golden in Golden::all() {
+        let (logits, q) = (golden.rows(&golden.logits), golden.rows(&golden.probabilities));
+        let results = cross_entropy(&golden.problem, &golden.inputs(&logits, &q)).unwrap();
+        golden.agrees(&results, &golden.rows(&golden.dlogits));
+    }
+}
+
+#[test]
+fn f64_logits_agree_through_a_plan_with_any_class_axis() {
+    for golden in Golden::all() {
+        let inputs = golden.inputs(&golden.logits, &golden.probabilities);
+        let results = run_f64(&golden.problem, golden.layout, &inputs);
+        golden.agrees(&results, &golden.dlogits);
+    }
+}
+
+/// With the test below: `f32` is within its bounds of PyTorch's own numbers, but for the rounding
+/// of inputs.
+#[test]
+fn inputs_rounded_to_f32_give_the_golden_values_to_first_order() {
+    for golden in Golden::all() {
+        golden.rounding_moves_little(&golden.case(DType::F32).reference());
+    }
+}
+
+#[test]
+fn f32_f16_and_bf16_agree_within_the_bounds_on_the_rounded_inputs() {
+    for golden in Golden::all() {
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            golden.case(dtype).check();
+        }
+    }
+}
