@@ -3,13 +3,15 @@
 #![cfg(all(feature = "capi", unix, not(miri)))]
 
 mod c;
+mod common;
 
 use std::collections::BTreeSet;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::path::Path;
 use std::process::Command;
 
-use c::{C, CXX, Compiler, folder, library_folder, run, say, succeed};
+use c::{C, CXX, Compiler, folder, library_folder, run, succeed};
+use common::skip;
 
 /// A program that checks itself, in every version of its language.
 fn passes(source: &str, standards: &[&str], flags: &[&str]) {
@@ -62,6 +64,11 @@ fn one_plan_serves_many_threads_and_environments() {
 }
 
 #[test]
+fn runs_do_not_allocate() {
+    passes("allocations.c", &["c11"], &[]);
+}
+
+#[test]
 fn odd_input_crashes_nothing() {
     passes("fuzz.c", &["c11"], &["-O1"]);
 }
@@ -92,7 +99,7 @@ fn cmake_finds_the_library() {
     let Some(compiler) = Compiler::new("c++11") else { return };
     let cmake = std::env::var("CMAKE").unwrap_or("cmake".into());
     if Command::new(&cmake).arg("--version").output().is_err() {
-        return say("skipped: no CMake");
+        return skip("CMake is not installed (pip install cmake)");
     }
     let define = |name, path: &Path| format!("-D{name}={}", path.display());
     let library = library_folder().join(format!("{DLL_PREFIX}xent{DLL_SUFFIX}"));
@@ -120,7 +127,7 @@ fn c_and_rust_agree_on_layouts() {
 fn the_library_exports_what_is_listed() {
     let library = library_folder().join("libxent.so");
     let Ok(nm) = Command::new("nm").args(["-D", "--defined-only"]).arg(library).output() else {
-        return say("skipped: no nm to list the exported symbols with");
+        return skip("there is no nm to list exported symbols with");
     };
     let listing = String::from_utf8(nm.stdout).unwrap();
     let exported: BTreeSet<_> =

@@ -2,9 +2,10 @@
 #![allow(dead_code)] // each test file uses its part
 
 use std::ffi::OsStr;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use crate::common::skip;
 
 /// The standards that the programs are compiled as.
 pub const C: [&str; 3] = ["c99", "c11", "c17"];
@@ -12,11 +13,6 @@ pub const CXX: [&str; 4] = ["c++11", "c++14", "c++17", "c++20"];
 const WARNINGS: [&str; 5] = ["-Wall", "-Wextra", "-pedantic", "-Werror", "-Wconversion"];
 const SANITIZERS: [&str; 3] =
     ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"];
-
-/// Says something on stderr, past the test runner, which shows only failures.
-pub fn say(what: &str) {
-    let _ = writeln!(std::io::stderr(), "{what}");
-}
 
 /// This folder.
 pub fn folder() -> &'static Path {
@@ -43,7 +39,7 @@ impl Compiler {
         let (variable, usual) = if standard.contains("++") { ("CXX", "c++") } else { ("CC", "cc") };
         let command = std::env::var(variable).unwrap_or(usual.into());
         if Command::new(&command).arg("--version").output().is_err() {
-            say(&format!("skipped: no compiler \"{command}\" for {standard}"));
+            skip(&format!("there is no compiler \"{command}\" for {standard}"));
             return None;
         }
         let out = tempfile::tempdir().unwrap();
@@ -57,7 +53,7 @@ impl Compiler {
         std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
         let plain = compiler.command("empty").arg(source).output().unwrap();
         if !plain.status.success() {
-            say(&format!("skipped: \"{}\" has no sanitizers", compiler.command));
+            skip(&format!("\"{}\" has no sanitizers", compiler.command));
             return None;
         }
         compiler.flags.push("-g".into());
@@ -127,7 +123,10 @@ pub fn succeed(command: &mut Command) {
 /// Runs a program that ends with 0, and returns what it prints.
 pub fn run(program: &Path, arguments: &[&Path]) -> String {
     let mut command = Command::new(program);
-    command.args(arguments).env("ASAN_OPTIONS", "allocator_may_return_null=1"); // as new does
+    command.args(arguments);
+    // Cargo's own search path, which goes before that of the program, has an older copy.
+    command.env("LD_LIBRARY_PATH", library_folder()).env("DYLD_LIBRARY_PATH", library_folder());
+    command.env("ASAN_OPTIONS", "allocator_may_return_null=1"); // as new does
     let Output { status, stdout, stderr } = command.output().unwrap();
     let errors = String::from_utf8_lossy(&stderr);
     assert!(status.success(), "{} ended with {status}\n{errors}", program.display());
