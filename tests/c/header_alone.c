@@ -1,4 +1,5 @@
 /* The header alone, twice, in several units of one program, as C and as C++. */
+/* clang-format off: it would remove the second one */
 #ifdef WITH_HPP
 #include <xent.hpp>
 #include <xent.hpp>
@@ -6,6 +7,7 @@
 #include <xent.h>
 #include <xent.h>
 #endif
+/* clang-format on */
 
 #ifdef MAIN
 int main(void) {
