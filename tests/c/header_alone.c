@@ -1,5 +1,7 @@
-/* The header alone, twice, in several units of one program, as C and as C++. */
-/* clang-format off: it would remove the second one */
+/* The header alone, twice, in several units of one program, as C and as C++. Formatting would remove
+ * the second one.
+ */
+/* clang-format off */
 #ifdef WITH_HPP
 #include <xent.hpp>
 #include <xent.hpp>
