@@ -589,9 +589,9 @@ const char *xent_plan_kernel_name(const struct xent_plan *plan);
 /// Computes all outputs of the problem in one call.
 ///
 /// On the CPU it returns when they are written. It allocates nothing, but for f64 logits, for the
-/// queue of xent's own threads if it uses them, and for the text of a failure. On a GPU it only puts
-/// work on the stream: it neither allocates nor synchronises, keeps the current CUDA context, and
-/// may be captured in a CUDA graph.
+/// queue of xent's own threads if it uses them, and for the text of a failure. On a GPU it only
+/// puts work on the stream: it neither allocates nor synchronises, keeps the current CUDA context,
+/// and may be captured in a CUDA graph.
 ///
 /// @param plan  the plan
 /// @param args  read only during the call; the buffers stay the caller's

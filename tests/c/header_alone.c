@@ -1,5 +1,5 @@
-/* The header alone, twice, in several units of one program, as C and as C++. Formatting would remove
- * the second one.
+/* The header alone, twice, in several units of one program, as C and as C++. A formatter would
+ * remove the second one.
  */
 /* clang-format off */
 #ifdef WITH_HPP
