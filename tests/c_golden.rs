@@ -1,5 +1,6 @@
 //! The C ABI computes what the Rust API does: PyTorch's cases, and random ones with every option,
-//! through a C program. PyTorch's `f64` numbers hold to 1e-12, the others within the promised bounds.
+//! through a C program. PyTorch's `f64` numbers hold to 1e-12, the others within the promised
+//! bounds.
 #![cfg(all(feature = "capi", unix, not(miri)))]
 
 mod c;

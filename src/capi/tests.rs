@@ -101,10 +101,27 @@ macro_rules! layouts {
 #[cfg(target_pointer_width = "64")]
 fn layouts_are_those_of_c() {
     let structs = layouts! {
-        xent_context_options { struct_size, device, ordinal, threads, reserved, parallel_for, parallel_for_user, cache_directory }
-        xent_problem { struct_size, classes, logits_dtype, dlogits_dtype, target_type, reduction, outputs, flags, ignore_index, label_smoothing, logit_scale, softcap, z_loss, expected_rows, alignment }
-        xent_args { struct_size, outer, inner, logits, logits_strides, targets, target_strides, class_weights, class_weights_count, row_weights, dloss, dloss_stride, denominator_kind, reserved, denominator_value, denominator_pointer, loss, lse, stats, dlogits, dlogits_strides, argmax, correct, entropy, report, workspace, workspace_size, stream }
-        xent_backward_args { struct_size, outer, inner, logits, logits_strides, targets, target_strides, class_weights, class_weights_count, row_weights, dloss, dloss_stride, denominator_kind, reserved, denominator_value, denominator_pointer, stats, dlogits, dlogits_strides, report, workspace, workspace_size, stream }
+        xent_context_options {
+            struct_size, device, ordinal, threads, reserved, parallel_for, parallel_for_user,
+            cache_directory,
+        }
+        xent_problem {
+            struct_size, classes, logits_dtype, dlogits_dtype, target_type, reduction, outputs,
+            flags, ignore_index, label_smoothing, logit_scale, softcap, z_loss, expected_rows,
+            alignment,
+        }
+        xent_args {
+            struct_size, outer, inner, logits, logits_strides, targets, target_strides,
+            class_weights, class_weights_count, row_weights, dloss, dloss_stride, denominator_kind,
+            reserved, denominator_value, denominator_pointer, loss, lse, stats, dlogits,
+            dlogits_strides, argmax, correct, entropy, report, workspace, workspace_size, stream,
+        }
+        xent_backward_args {
+            struct_size, outer, inner, logits, logits_strides, targets, target_strides,
+            class_weights, class_weights_count, row_weights, dloss, dloss_stride, denominator_kind,
+            reserved, denominator_value, denominator_pointer, stats, dlogits, dlogits_strides,
+            report, workspace, workspace_size, stream,
+        }
         xent_report { count, row, value, reserved }
     };
     let enums = [
