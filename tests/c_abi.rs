@@ -35,6 +35,15 @@ fn the_headers_stand_alone_in_every_standard() {
     }
 }
 
+/// Compiles and runs an example of the documentation.
+fn prints(standard: &str, text: &str, expected: &str) {
+    let Some(compiler) = Compiler::new(standard) else { return };
+    let name = if standard.starts_with("c++") { "example.cc" } else { "example.c" };
+    let source = compiler.out().join(name);
+    std::fs::write(&source, text).unwrap();
+    assert_eq!(run(&compiler.program(source), &[]), expected);
+}
+
 #[test]
 fn the_example_of_the_header_runs() {
     let header = include_str!("../include/xent.h");
@@ -42,15 +51,18 @@ fn the_example_of_the_header_runs() {
     let (example, _) = example.split_once(" * HOW IT GOES\n").unwrap();
     let lines = example.lines().map(|line| line.strip_prefix(" *     ").unwrap_or(""));
     let text: String = lines.map(|line| format!("{line}\n")).collect();
-    let Some(compiler) = Compiler::new("c11") else { return };
-    let source = compiler.out().join("example.c");
-    std::fs::write(&source, text).unwrap();
-    let printed = run(&compiler.program(source), &[]);
-    assert_eq!(
-        printed,
-        "on the CPU (this build of xent has no CUDA runtime)\n\
-         loss 1.275269, gradient of the first logit -0.454985\n"
-    );
+    let expected = "on the CPU (this build of xent has no CUDA runtime)\n\
+                    loss 1.275269, gradient of the first logit -0.454985\n";
+    prints("c11", &text, expected);
+}
+
+#[test]
+fn the_cxx_example_of_the_readme_runs() {
+    let readme = include_str!("../README.md");
+    let (_, example) = readme.split_once("```cpp\n").unwrap();
+    let (example, _) = example.split_once("```\n").unwrap();
+    let expected = "on the CPU (this build of xent has no CUDA runtime): loss 1.275269\n";
+    prints("c++17", example, expected);
 }
 
 #[test]
