@@ -100,7 +100,8 @@ mod view;
 mod workspace;
 
 pub use args::{Args, BackwardArgs, Denominator};
-pub use context::{Context, ContextOptions, ParallelFor};
+pub use context::{Context, ContextOptions};
+pub use cpu::parallel::ParallelFor;
 pub use cpu::reference;
 pub use device::{Device, DeviceKind};
 pub use dtype::{DType, Element};

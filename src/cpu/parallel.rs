@@ -3,9 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::context::{ContextOptions, ParallelFor};
-use crate::cpu::float_env;
+use super::float_env;
 use crate::{Error, Result};
+
+/// A way to run tasks on the threads of the program that hosts this library.
+///
+/// It calls `task(i)` for every i in `0..tasks`, in any order and on any threads, and returns when
+/// all of those calls have returned. Results do not depend on how it does so.
+pub type ParallelFor = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + Send + Sync;
 
 /// Where tasks run.
 pub(crate) enum Threads {
@@ -20,6 +25,9 @@ pub(crate) enum Threads {
 }
 
 impl Threads {
+    /// The largest number of threads of our own.
+    pub const MAX: usize = 1024;
+
     pub fn new(count: usize, host: Option<Arc<ParallelFor>>) -> Result<Self> {
         match (count, host) {
             (0, Some(run)) => {
@@ -31,14 +39,14 @@ impl Threads {
             }
             (0, None) => Ok(Threads::Shared),
             (1, None) => Ok(Threads::Calling),
-            (2..=ContextOptions::MAX_THREADS, None) => rayon::ThreadPoolBuilder::new()
+            (2..=Self::MAX, None) => rayon::ThreadPoolBuilder::new()
                 .num_threads(count)
                 .thread_name(|index| format!("xent-{index}"))
                 .build()
                 .map(Threads::Own)
                 .map_err(|error| Error::Resource { what: format!("{count} threads: {error}") }),
             (_, None) => {
-                let allowed = format!("in [0, {}]", ContextOptions::MAX_THREADS);
+                let allowed = format!("in [0, {}]", Self::MAX);
                 Err(Error::invalid("threads", count, allowed))
             }
         }
