@@ -4,14 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::cpu::parallel::Threads;
+use crate::cpu::parallel::{ParallelFor, Threads};
 use crate::{Device, Result};
-
-/// A way to run tasks on the threads of the program that hosts this library.
-///
-/// It calls `task(i)` for every i in `0..tasks`, in any order and on any threads, and returns when
-/// all of those calls have returned. Results do not depend on how it does so.
-pub type ParallelFor = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + Send + Sync;
 
 /// How to make a [`Context`]. The default chooses the device itself and uses all processors.
 #[derive(Clone)]
@@ -31,7 +25,7 @@ pub struct ContextOptions {
 
 impl ContextOptions {
     /// The largest number of threads that can be asked for.
-    pub const MAX_THREADS: usize = 1024;
+    pub const MAX_THREADS: usize = Threads::MAX;
 }
 
 impl Default for ContextOptions {

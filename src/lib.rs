@@ -100,7 +100,8 @@ mod view;
 mod workspace;
 
 pub use args::{Args, BackwardArgs, Denominator};
-pub use context::{Context, ContextOptions, ParallelFor};
+pub use context::{Context, ContextOptions};
+pub use cpu::parallel::ParallelFor;
 pub use cpu::reference;
 pub use device::{Device, DeviceKind};
 pub use dtype::{DType, Element};
@@ -111,3 +112,8 @@ pub use problem::{EmptyMean, Outputs, Problem, Reduction};
 pub use tensor::Tensor;
 pub use view::{Layout, View, ViewMut};
 pub use workspace::Workspace;
+
+/// The examples of the README run too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -3,9 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::context::{ContextOptions, ParallelFor};
-use crate::cpu::float_env;
+use super::float_env;
 use crate::{Error, Result};
+
+/// A way to run tasks on the threads of the program that hosts this library.
+///
+/// It calls `task(i)` for every i in `0..tasks`, in any order and on any threads, and returns when
+/// all of those calls have returned. Results do not depend on how it does so.
+pub type ParallelFor = dyn Fn(usize, &(dyn Fn(usize) + Sync)) + Send + Sync;
 
 /// Where tasks run.
 pub(crate) enum Threads {
@@ -15,27 +20,33 @@ pub(crate) enum Threads {
     Shared,
     /// A pool of our own.
     Own(rayon::ThreadPool),
-    /// Threads of the host.
-    Host(Arc<ParallelFor>),
+    /// Threads of the host: one for each processor, for all that we know.
+    Host { run: Arc<ParallelFor>, processors: usize },
 }
 
 impl Threads {
+    /// The largest number of threads of our own.
+    pub const MAX: usize = 1024;
+
     pub fn new(count: usize, host: Option<Arc<ParallelFor>>) -> Result<Self> {
         match (count, host) {
-            (0, Some(host)) => Ok(Threads::Host(host)),
+            (0, Some(run)) => {
+                let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                Ok(Threads::Host { run, processors })
+            }
             (_, Some(_)) => {
                 Err(Error::invalid("threads", count, "0 where parallel_for brings the threads"))
             }
             (0, None) => Ok(Threads::Shared),
             (1, None) => Ok(Threads::Calling),
-            (2..=ContextOptions::MAX_THREADS, None) => rayon::ThreadPoolBuilder::new()
+            (2..=Self::MAX, None) => rayon::ThreadPoolBuilder::new()
                 .num_threads(count)
                 .thread_name(|index| format!("xent-{index}"))
                 .build()
                 .map(Threads::Own)
                 .map_err(|error| Error::Resource { what: format!("{count} threads: {error}") }),
             (_, None) => {
-                let allowed = format!("in [0, {}]", ContextOptions::MAX_THREADS);
+                let allowed = format!("in [0, {}]", Self::MAX);
                 Err(Error::invalid("threads", count, allowed))
             }
         }
@@ -50,7 +61,7 @@ impl Threads {
             Threads::Calling => (0..tasks).for_each(task),
             Threads::Shared => spread(tasks, &task),
             Threads::Own(pool) => pool.install(|| spread(tasks, &task)),
-            Threads::Host(host) => {
+            Threads::Host { run, .. } => {
                 // Each call takes the next task, so that a host that repeats, skips or invents
                 // indices still gets every task done exactly once.
                 let next = AtomicUsize::new(0);
@@ -60,7 +71,7 @@ impl Threads {
                         task(index);
                     }
                 };
-                host(tasks, &take);
+                run(tasks, &take);
                 (next.load(Ordering::Relaxed)..tasks).for_each(&take);
             }
         }
@@ -73,7 +84,7 @@ impl Threads {
             Threads::Calling => return 1,
             Threads::Shared => rayon::current_num_threads(),
             Threads::Own(pool) => pool.current_num_threads(),
-            Threads::Host(_) => std::thread::available_parallelism().map_or(1, usize::from),
+            Threads::Host { processors, .. } => *processors,
         };
         if threads == 1 { 1 } else { TASKS_PER_THREAD * threads }
     }
