@@ -76,7 +76,8 @@ impl Plan {
 
     /// Computes all outputs of the problem in one call.
     ///
-    /// On the CPU it returns when they are written. It allocates nothing (but for `f64` logits).
+    /// On the CPU it returns when they are written. It allocates nothing itself, but for `f64`
+    /// logits; rayon may, for the queue of its threads.
     ///
     /// # Errors
     /// A buffer that is missing, not asked for, too short, of another type or shape, misaligned,

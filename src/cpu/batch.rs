@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::kernel::{Kernel, Scratch};
+use super::kernel::{Kernel, Scale, Scratch, Totals};
 use super::memory;
 use super::parallel::Threads;
 use super::times;
@@ -21,17 +21,6 @@ pub(crate) enum Pass {
     Backward,
 }
 
-/// What one row, or one block of rows, adds to the totals.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Totals {
-    /// Weighted cross entropy.
-    pub cross_entropy: f64,
-    /// z-loss, not weighted.
-    pub z_loss: f64,
-    /// Correct rows.
-    pub correct: i64,
-}
-
 /// What the targets of some rows say before any logit is read.
 #[derive(Clone, Copy, Debug)]
 struct Count {
@@ -44,18 +33,11 @@ struct Count {
     first_invalid: usize,
 }
 
-/// What the loss is multiplied by, and with it the gradient: 1, or 1 / denominator.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
-    pub cross_entropy: f64,
-    pub z_loss: f64,
-}
-
 /// Computes all outputs of a call, or writes none if a target is not a class.
 pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, threads: &Threads) -> Result<()> {
     let blocks = Blocks::new(problem, call.rows);
     let count = count(problem, call, &blocks, threads)?;
-    let scale = Scale::new(problem, call.denominator, &count);
+    let scale = scale(problem, call.denominator, &count);
     let kernel = Kernel::new(problem, call, scale);
     match pass {
         Pass::Forward => {
@@ -127,16 +109,6 @@ fn finish(problem: &Problem, call: &Call, scale: Scale, totals: Totals) {
     }
 }
 
-impl Totals {
-    fn plus(self, other: Totals) -> Totals {
-        Totals {
-            cross_entropy: self.cross_entropy + other.cross_entropy,
-            z_loss: self.z_loss + other.z_loss,
-            correct: self.correct + other.correct,
-        }
-    }
-}
-
 impl Count {
     const NONE: Count = Count { weight: 0.0, rows: 0, first_invalid: usize::MAX };
 
@@ -149,22 +121,18 @@ impl Count {
     }
 }
 
-impl Scale {
-    fn new(problem: &Problem, denominator: Denominator, count: &Count) -> Self {
-        let over = |denominator: f64| match problem.empty_mean {
-            _ if denominator != 0.0 => 1.0 / denominator,
-            EmptyMean::Nan => f64::NAN,
-            EmptyMean::Zero => 0.0,
-        };
-        let (cross_entropy, z_loss) = match (problem.reduction, denominator) {
-            (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
-            (Reduction::Mean, Denominator::Default) => {
-                (over(count.weight), over(count.rows as f64))
-            }
-            (Reduction::Mean, Denominator::Value(value)) => (over(value), over(value)),
-        };
-        Scale { cross_entropy, z_loss }
-    }
+fn scale(problem: &Problem, denominator: Denominator, count: &Count) -> Scale {
+    let over = |denominator: f64| match problem.empty_mean {
+        _ if denominator != 0.0 => 1.0 / denominator,
+        EmptyMean::Nan => f64::NAN,
+        EmptyMean::Zero => 0.0,
+    };
+    let (cross_entropy, z_loss) = match (problem.reduction, denominator) {
+        (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
+        (Reduction::Mean, Denominator::Default) => (over(count.weight), over(count.rows as f64)),
+        (Reduction::Mean, Denominator::Value(value)) => (over(value), over(value)),
+    };
+    Scale { cross_entropy, z_loss }
 }
 
 /// The rows of a call, in blocks.

@@ -12,7 +12,6 @@
 
 use std::ops::Range;
 
-use super::batch::{Scale, Totals};
 use super::lanes::{self, CHUNK};
 use super::memory::{self, Row};
 use super::squash::{Reference, Squash};
@@ -67,6 +66,24 @@ pub(super) struct Softmax {
     pub(super) reference: Reference,
     /// Sum of exp(z - z(m)) without one maximum: an `f32`, as the statistics keep it.
     pub(super) s: f64,
+}
+
+/// What one row, or one block of rows, adds to the totals.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Totals {
+    /// Weighted cross entropy.
+    pub cross_entropy: f64,
+    /// z-loss, not weighted.
+    pub z_loss: f64,
+    /// Correct rows.
+    pub correct: i64,
+}
+
+/// What the loss is multiplied by, and with it the gradient: 1, or 1 / denominator.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    pub cross_entropy: f64,
+    pub z_loss: f64,
 }
 
 /// The sums over one row.
@@ -357,6 +374,16 @@ impl<'a> Kernel<'a> {
         }
         if let Some(argmax) = call.argmax {
             memory::set(argmax.cast(), row, outputs.argmax);
+        }
+    }
+}
+
+impl Totals {
+    pub fn plus(self, other: Totals) -> Totals {
+        Totals {
+            cross_entropy: self.cross_entropy + other.cross_entropy,
+            z_loss: self.z_loss + other.z_loss,
+            correct: self.correct + other.correct,
         }
     }
 }
