@@ -47,7 +47,7 @@ fn miri_finds_nothing() {
     let extended: &[Run] = match std::env::var_os("XENT_EXTENDED") {
         Some(_) => &EXTENDED,
         None => {
-            say("Miri ran the short part; set XENT_EXTENDED=1 for all of it");
+            say("Miri runs its short part; set XENT_EXTENDED=1 for all of it");
             &[]
         }
     };
