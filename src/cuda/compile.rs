@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // calls NVRTC
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::fmt;
 use std::ptr::{null, null_mut};
 
 use super::error::CompileError;
@@ -45,12 +46,21 @@ impl Request<'_> {
 }
 
 /// Code, as the driver loads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Image {
     /// Machine code.
     Cubin(Vec<u8>),
     /// Text that the driver compiles further.
     Ptx(String),
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Image::Cubin(code) => write!(f, "Cubin({} bytes)", code.len()),
+            Image::Ptx(text) => write!(f, "Ptx({} bytes)", text.len()),
+        }
+    }
 }
 
 /// A compiled program.

@@ -141,12 +141,7 @@ impl Nvrtc {
                         Err(error) => refusal = refusal.or(Some(error)),
                     },
                     Err(error) if explicit => return Err(error),
-                    // The name of a library that is not there says no more than that.
-                    Err(_) if !matches!(candidate, Candidate::File(_)) => {}
-                    Err(Error::Library { path, reason }) => {
-                        reasons.push(format!("{}: {reason}", path.display()));
-                    }
-                    Err(error) => reasons.push(error.to_string()),
+                    Err(error) => reasons.extend(why(error)),
                 }
             }
             if reasons.is_empty() {
@@ -187,7 +182,7 @@ impl Nvrtc {
         let failed = |reason: String| Error::Library { path: named.clone(), reason };
         // SAFETY: a library's constructors run. That is what naming a library asks for.
         let library = unsafe { Library::open(Some(named.as_os_str()), flags) }
-            .map_err(|error| failed(cause(&error)))?;
+            .map_err(|error| failed(cause(&error, &named)))?;
         let api = Api::load(&library)
             .map_err(|symbol| Error::MissingSymbol { path: named.clone(), symbol })?;
         // The file is not known of a library that the loader found.
@@ -239,6 +234,19 @@ impl fmt::Debug for Nvrtc {
     }
 }
 
+/// Why a library that is there was passed over.
+fn why(error: Error) -> Option<String> {
+    match error {
+        // A name that the loader does not know: nothing is there.
+        Error::Library { path, .. } if path.is_relative() => None,
+        Error::Library { path, reason } => Some(format!("{}: {reason}", path.display())),
+        Error::MissingSymbol { path, symbol } => {
+            Some(format!("{}: it lacks {symbol}", path.display()))
+        }
+        other => Some(other.to_string()),
+    }
+}
+
 /// The file that a path means, by its one true name.
 fn resolve(path: &Path) -> Result<PathBuf> {
     let failed = |reason: String| Error::Library { path: path.to_owned(), reason };
@@ -251,9 +259,12 @@ fn resolve(path: &Path) -> Result<PathBuf> {
     file.canonicalize().map_err(|error| failed(error.to_string()))
 }
 
-/// What the loader said: the message of the error itself is the call's name.
-fn cause(error: &libloading::Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+/// What the loader said, without the path, which it begins with: the message of the error itself
+/// is the call's name.
+fn cause(error: &libloading::Error, path: &Path) -> String {
+    let text = std::error::Error::source(error).unwrap_or(error).to_string();
+    let prefix = format!("{}: ", path.display());
+    text.strip_prefix(&prefix).map_or(text.clone(), str::to_owned)
 }
 
 /// The file that the functions were loaded from.

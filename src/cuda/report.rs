@@ -74,16 +74,27 @@ pub fn functions(log: &str) -> Vec<Function> {
     functions
 }
 
-/// Finds the first error with a place: `reduce.cuh(3): error: identifier "x" is undefined`.
+/// Finds the first error with a place.
 pub fn first_error(log: &str) -> Option<Location> {
-    log.lines().find_map(|line| {
-        let (place, rest) = line.split_once("): ")?;
-        let (file, number) = place.rsplit_once('(')?;
-        let kind = rest.split_once(':')?.0;
-        let error = kind.split_whitespace().any(|word| word == "error");
-        let line = number.parse().ok().filter(|_| error)?;
-        Some(Location { file: file.trim().to_owned(), line, message: rest.trim().to_owned() })
-    })
+    log.lines().find_map(|line| located(line).or_else(|| located_in_ptx(line)))
+}
+
+/// `reduce.cuh(3): error: identifier "x" is undefined`
+fn located(line: &str) -> Option<Location> {
+    let (place, rest) = line.split_once("): ")?;
+    let (file, number) = place.rsplit_once('(')?;
+    let kind = rest.split_once(':')?.0;
+    let error = kind.split_whitespace().any(|word| word == "error");
+    let line = number.parse().ok().filter(|_| error)?;
+    Some(Location { file: file.trim().to_owned(), line, message: rest.trim().to_owned() })
+}
+
+/// `ptxas application ptx input, line 21; error   : Unknown modifier '.such'`
+fn located_in_ptx(line: &str) -> Option<Location> {
+    let (place, rest) = line.split_once("; error")?;
+    let (file, number) = place.split_once(", line ")?;
+    let message = format!("error: {}", rest.trim_start_matches([' ', ':']));
+    Some(Location { file: file.to_owned(), line: number.parse().ok()?, message })
 }
 
 #[cfg(test)]
@@ -150,5 +161,9 @@ ptxas info    : Compile time = 1.132 ms
         let log = "main.cu(1): catastrophic error: cannot open source file \"none.cuh\"\n";
         assert_eq!(first_error(log).unwrap().line, 1);
         assert_eq!(first_error("main.cu(1): warning: no error: none\n"), None);
+        let log = "ptxas application ptx input, line 21; error   : Unknown modifier '.such'\n";
+        let location = first_error(log).unwrap();
+        assert_eq!((location.file.as_str(), location.line), ("ptxas application ptx input", 21));
+        assert_eq!(location.message, "error: Unknown modifier '.such'");
     }
 }
