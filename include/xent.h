@@ -89,12 +89,12 @@
  * NUMERICS
  * 1. Arithmetic is f32 for f32, f16 and bf16, and f64 for f64; only the gradient is rounded to the
  *    type of the logits. Losses, statistics and weights are never 16 bits wide.
- * 2. Errors are bounded relative to each element, with no absolute floor: a target that leads
- *    32767 others by 30 has loss 3.07e-9, not 0, and three logits of 1e8 have loss log 3.
+ * 2. Errors are bounded relative to each element, down to the smallest normal f32: a target that
+ *    leads 32767 others by 30 has loss 3.07e-9, not 0, and three logits of 1e8 have loss log 3.
  * 3. Results are the same bits from run to run, for any number of threads, and whatever rounding
  *    mode or flush-to-zero the caller has set; a row's results do not depend on the other rows.
- * 4. A NaN or +inf makes its own row NaN (and a mean or sum of losses), but no other.
- *    -inf is a class of probability 0.
+ * 4. A NaN or +inf makes loss and gradient of its own row NaN (and a mean or sum of losses), but of
+ *    no other. -inf is a class of probability 0.
  * 5. A class index that is no class never reads out of bounds: on the CPU the call fails before it
  *    writes, on a GPU that row is NaN and the report names it.
  *
@@ -237,13 +237,13 @@ typedef enum xent_output {
   XENT_OUTPUT_LOSS = 1,
   /// log(sum(exp(z))) of each row: T.
   XENT_OUTPUT_LSE = 2,
-  /// Two T for each row, which xent_backward reads: the largest logit (before scale and cap),
-  /// and the sum of exp(z - max z) over the other classes.
+  /// Two T for each row, which xent_backward reads: the logit of the most probable class, before
+  /// scale and cap, and the sum of exp(z - max z) over the other classes.
   XENT_OUTPUT_STATS = 4,
   /// The gradient of the loss with respect to the logits, in their shape.
   XENT_OUTPUT_DLOGITS = 8,
-  /// The class of the largest logit of each row: int64_t. The first where several are equal; -1
-  /// for an ignored row, and for one whose softmax is not defined (a NaN, +inf, or all -inf).
+  /// The most probable class of each row: int64_t. The first where several are equal; -1 for an
+  /// ignored row, and for one whose softmax is not defined (a NaN, +inf, or all -inf).
   XENT_OUTPUT_ARGMAX = 16,
   /// How many counted rows have their target as argmax: one int64_t. The target of a row of
   /// probabilities is its first most probable class.
@@ -327,10 +327,10 @@ typedef struct xent_context_options {
 /// For one row of logits x, with logit_scale k, softcap c, class weights w, label_smoothing s over
 /// C classes, row weight r and z_loss a:
 ///
-///     z    = k x, and with a softcap c tanh(k x / c)
-///     lse  = log(sum(exp(z))), and -log p = lse - z
-///     loss = r ((1 - s) w[y] (lse - z[y]) + s/C sum(w (lse - z))) + a lse^2    class index y
-///     loss = r sum(w ((1 - s) q + s/C) (lse - z)) + a lse^2                    probabilities q
+///   z    = k x, and with a softcap c tanh(k x / c)
+///   lse  = log(sum(exp(z))), and -log p = lse - z
+///   loss = r ((1 - s) w[y] (lse - z[y]) + s/C sum(w (lse - z))) + a lse^2    class index y
+///   loss = r sum(w ((1 - s) q + s/C) (lse - z)) + a lse^2                    probabilities q
 ///
 /// These are PyTorch's definitions, with z-loss as in PaLM and softcap as in Gemma 2. In them 0
 /// times infinity is 0. Weights do not enter the z-loss. Starts as xent_problem_default().
@@ -418,7 +418,7 @@ typedef struct xent_args {
   void *dlogits;
   /// Its strides; all 0 is packed.
   int64_t dlogits_strides[3];
-  /// Where the class of the largest logit goes: one for each row.
+  /// Where the most probable class goes: one for each row.
   int64_t *argmax;
   /// Where the number of correct rows goes: one.
   int64_t *correct;
@@ -588,9 +588,10 @@ const char *xent_plan_kernel_name(const struct xent_plan *plan);
 
 /// Computes all outputs of the problem in one call.
 ///
-/// On the CPU it returns when they are written, and allocates nothing unless the logits are f64 or
-/// the call fails. On a GPU it only puts work on the stream: it neither allocates nor synchronises,
-/// keeps the current CUDA context, and may be captured in a CUDA graph.
+/// On the CPU it returns when they are written. It allocates nothing, but for f64 logits, for the
+/// queue of xent's own threads if it uses them, and for the text of a failure. On a GPU it only
+/// puts work on the stream: it neither allocates nor synchronises, keeps the current CUDA context,
+/// and may be captured in a CUDA graph.
 ///
 /// @param plan  the plan
 /// @param args  read only during the call; the buffers stay the caller's

@@ -154,7 +154,7 @@ impl<'a> Args<'a> {
         self
     }
 
-    /// Where the class of the largest logit goes, `i64`, one for each row.
+    /// Where the most probable class goes, `i64`, one for each row.
     pub fn argmax(mut self, argmax: impl Into<ViewMut<'a>>) -> Self {
         self.argmax = Some(argmax.into());
         self

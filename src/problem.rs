@@ -11,14 +11,15 @@ bitflags::bitflags! {
         const LOSS = 1;
         /// log(sum(exp(z))) of each row, *T*, where z are the scaled and capped logits.
         const LSE = 1 << 1;
-        /// Two *T* for each row, which [`Plan::backward`](crate::Plan::backward) reads: the largest
-        /// logit (before scale and cap), and the sum of exp(z - max z) over the other classes.
+        /// Two *T* for each row, which [`Plan::backward`](crate::Plan::backward) reads: the logit of
+        /// the most probable class, before scale and cap, and the sum of exp(z - max z) over the
+        /// other classes.
         const STATS = 1 << 2;
         /// The gradient of the loss with respect to the logits: shape of the logits.
         const DLOGITS = 1 << 3;
-        /// The class of the largest logit of each row, `i64`: the first one where several are
-        /// equal, -1 for an ignored row and for a row whose softmax is not defined (a NaN, +inf,
-        /// or nothing but -inf).
+        /// The most probable class of each row, `i64`: the first one where several are equal, -1
+        /// for an ignored row and for a row whose softmax is not defined (a NaN, +inf, or nothing
+        /// but -inf).
         const ARGMAX = 1 << 4;
         /// How many counted rows have their target as `ARGMAX`, one `i64`. The target of a row of
         /// probabilities is its first most probable class.

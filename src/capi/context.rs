@@ -85,23 +85,33 @@ unsafe fn context_options(options: &xent_context_options) -> Outcome<ContextOpti
         let reason = "parallel_for, which would get it, is NULL";
         return Err(Error::Unexpected { field: "parallel_for_user", reason }.into());
     }
-    let mut ours = ContextOptions::default();
-    ours.device = match device {
+    let device = match device {
         xent_device::Auto => Device::auto(),
         xent_device::Cpu => Device::cpu(),
         xent_device::Cuda => Device::cuda(ordinal)?,
     };
-    ours.threads = options.threads as usize;
-    ours.parallel_for = options.parallel_for.map(|call| Host { call, user }.parallel_for());
-    if !options.cache_directory.is_null() {
-        // SAFETY: a C string of the caller.
-        let path = unsafe { CStr::from_ptr(options.cache_directory) };
-        let path = path
-            .to_str()
-            .map_err(|_| Error::invalid("cache_directory", format_args!("{path:?}"), "UTF-8"))?;
-        ours.cache_directory = Some(PathBuf::from(path));
+    // SAFETY: the caller's string.
+    let cache_directory = unsafe { path("cache_directory", options.cache_directory)? };
+    Ok(ContextOptions {
+        device,
+        threads: options.threads as usize,
+        parallel_for: options.parallel_for.map(|call| Host { call, user }.parallel_for()),
+        cache_directory,
+    })
+}
+
+/// # Safety
+/// `text` is NULL or a C string.
+unsafe fn path(field: &'static str, text: *const c_char) -> Outcome<Option<PathBuf>> {
+    if text.is_null() {
+        return Ok(None);
     }
-    Ok(ours)
+    // SAFETY: the caller's promise.
+    let text = unsafe { CStr::from_ptr(text) };
+    match text.to_str() {
+        Ok(text) => Ok(Some(PathBuf::from(text))),
+        Err(_) => Err(Error::invalid(field, format_args!("{text:?}"), "UTF-8").into()),
+    }
 }
 
 /// The caller's parallel loop.

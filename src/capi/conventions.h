@@ -89,12 +89,12 @@
  * NUMERICS
  * 1. Arithmetic is f32 for f32, f16 and bf16, and f64 for f64; only the gradient is rounded to the
  *    type of the logits. Losses, statistics and weights are never 16 bits wide.
- * 2. Errors are bounded relative to each element, with no absolute floor: a target that leads
- *    32767 others by 30 has loss 3.07e-9, not 0, and three logits of 1e8 have loss log 3.
+ * 2. Errors are bounded relative to each element, down to the smallest normal f32: a target that
+ *    leads 32767 others by 30 has loss 3.07e-9, not 0, and three logits of 1e8 have loss log 3.
  * 3. Results are the same bits from run to run, for any number of threads, and whatever rounding
  *    mode or flush-to-zero the caller has set; a row's results do not depend on the other rows.
- * 4. A NaN or +inf makes its own row NaN (and a mean or sum of losses), but no other.
- *    -inf is a class of probability 0.
+ * 4. A NaN or +inf makes loss and gradient of its own row NaN (and a mean or sum of losses), but of
+ *    no other. -inf is a class of probability 0.
  * 5. A class index that is no class never reads out of bounds: on the CPU the call fails before it
  *    writes, on a GPU that row is NaN and the report names it.
  *

@@ -14,9 +14,10 @@ use crate::{
 
 /// Computes all outputs of the problem in one call.
 ///
-/// On the CPU it returns when they are written, and allocates nothing unless the logits are f64 or
-/// the call fails. On a GPU it only puts work on the stream: it neither allocates nor synchronises,
-/// keeps the current CUDA context, and may be captured in a CUDA graph.
+/// On the CPU it returns when they are written. It allocates nothing, but for f64 logits, for the
+/// queue of xent's own threads if it uses them, and for the text of a failure. On a GPU it only
+/// puts work on the stream: it neither allocates nor synchronises, keeps the current CUDA context,
+/// and may be captured in a CUDA graph.
 ///
 /// @param plan  the plan
 /// @param args  read only during the call; the buffers stay the caller's

@@ -1,4 +1,6 @@
 use std::ffi::CStr;
+use std::fmt::Write;
+use std::mem::offset_of;
 use std::ptr::null_mut;
 
 use super::convert::{Failure, load};
@@ -73,4 +75,65 @@ fn structs_of_other_versions() {
     // SAFETY: NULL is refused.
     let failure = unsafe { load::<xent_problem>(null_mut()) }.map(|_| ()).unwrap_err();
     assert_eq!(failure.status, xent_status::NullPointer);
+}
+
+/// A line for each struct and each of its fields: offset and size, like tests/c/layouts.c.
+macro_rules! layouts {
+    ($($name:ident { $($field:ident),* $(,)? })*) => {{
+        let mut text = String::new();
+        $(
+            writeln!(text, "{} {}", stringify!($name), size_of::<$name>()).unwrap();
+            // SAFETY: any bytes are a value of it.
+            let zero: $name = unsafe { std::mem::zeroed() };
+            let mut sum = 0;
+            $(
+                let (offset, size) = (offset_of!($name, $field), size_of_val(&zero.$field));
+                writeln!(text, "  {} {offset} {size}", stringify!($field)).unwrap();
+                sum += size;
+            )*
+            assert_eq!(sum, size_of::<$name>(), "{} has padding", stringify!($name));
+        )*
+        text
+    }};
+}
+
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn layouts_are_those_of_c() {
+    let structs = layouts! {
+        xent_context_options {
+            struct_size, device, ordinal, threads, reserved, parallel_for, parallel_for_user,
+            cache_directory,
+        }
+        xent_problem {
+            struct_size, classes, logits_dtype, dlogits_dtype, target_type, reduction, outputs,
+            flags, ignore_index, label_smoothing, logit_scale, softcap, z_loss, expected_rows,
+            alignment,
+        }
+        xent_args {
+            struct_size, outer, inner, logits, logits_strides, targets, target_strides,
+            class_weights, class_weights_count, row_weights, dloss, dloss_stride, denominator_kind,
+            reserved, denominator_value, denominator_pointer, loss, lse, stats, dlogits,
+            dlogits_strides, argmax, correct, entropy, report, workspace, workspace_size, stream,
+        }
+        xent_backward_args {
+            struct_size, outer, inner, logits, logits_strides, targets, target_strides,
+            class_weights, class_weights_count, row_weights, dloss, dloss_stride, denominator_kind,
+            reserved, denominator_value, denominator_pointer, stats, dlogits, dlogits_strides,
+            report, workspace, workspace_size, stream,
+        }
+        xent_report { count, row, value, reserved }
+    };
+    let enums = [
+        ("xent_status", size_of::<xent_status>()),
+        ("xent_dtype", size_of::<xent_dtype>()),
+        ("xent_target", size_of::<xent_target>()),
+        ("xent_reduction", size_of::<xent_reduction>()),
+        ("xent_device", size_of::<xent_device>()),
+        ("xent_denominator", size_of::<xent_denominator>()),
+        ("xent_output", size_of::<xent_output>()),
+        ("xent_flag", size_of::<xent_flag>()),
+    ];
+    let enums: String = enums.map(|(name, size)| format!("{name} {size}\n")).concat();
+    assert_eq!(enums + &structs, include_str!("../../tests/c/layouts.txt"));
 }

@@ -122,13 +122,13 @@ pub enum xent_output {
     Loss = 1,
     /// log(sum(exp(z))) of each row: T.
     Lse = 2,
-    /// Two T for each row, which xent_backward reads: the largest logit (before scale and cap),
-    /// and the sum of exp(z - max z) over the other classes.
+    /// Two T for each row, which xent_backward reads: the logit of the most probable class, before
+    /// scale and cap, and the sum of exp(z - max z) over the other classes.
     Stats = 4,
     /// The gradient of the loss with respect to the logits, in their shape.
     Dlogits = 8,
-    /// The class of the largest logit of each row: int64_t. The first where several are equal; -1
-    /// for an ignored row, and for one whose softmax is not defined (a NaN, +inf, or all -inf).
+    /// The most probable class of each row: int64_t. The first where several are equal; -1 for an
+    /// ignored row, and for one whose softmax is not defined (a NaN, +inf, or all -inf).
     Argmax = 16,
     /// How many counted rows have their target as argmax: one int64_t. The target of a row of
     /// probabilities is its first most probable class.
@@ -208,10 +208,10 @@ pub struct xent_context_options {
 /// For one row of logits x, with logit_scale k, softcap c, class weights w, label_smoothing s over
 /// C classes, row weight r and z_loss a:
 ///
-///     z    = k x, and with a softcap c tanh(k x / c)
-///     lse  = log(sum(exp(z))), and -log p = lse - z
-///     loss = r ((1 - s) w[y] (lse - z[y]) + s/C sum(w (lse - z))) + a lse^2    class index y
-///     loss = r sum(w ((1 - s) q + s/C) (lse - z)) + a lse^2                    probabilities q
+///   z    = k x, and with a softcap c tanh(k x / c)
+///   lse  = log(sum(exp(z))), and -log p = lse - z
+///   loss = r ((1 - s) w[y] (lse - z[y]) + s/C sum(w (lse - z))) + a lse^2    class index y
+///   loss = r sum(w ((1 - s) q + s/C) (lse - z)) + a lse^2                    probabilities q
 ///
 /// These are PyTorch's definitions, with z-loss as in PaLM and softcap as in Gemma 2. In them 0
 /// times infinity is 0. Weights do not enter the z-loss. Starts as xent_problem_default().
@@ -303,7 +303,7 @@ pub struct xent_args {
     pub dlogits: *mut c_void,
     /// Its strides; all 0 is packed.
     pub dlogits_strides: [i64; 3],
-    /// Where the class of the largest logit goes: one for each row.
+    /// Where the most probable class goes: one for each row.
     pub argmax: *mut i64,
     /// Where the number of correct rows goes: one.
     pub correct: *mut i64,

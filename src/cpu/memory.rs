@@ -223,6 +223,9 @@ pub(super) fn set<T>(data: *mut u8, index: usize, value: T) {
 
 /// Reads `len` elements of a packed buffer that nothing writes during the call.
 pub(super) fn slice<'a, T>(data: *const u8, len: usize) -> &'a [T] {
+    if len == 0 {
+        return &[]; // whose address may be anything
+    }
     // SAFETY: the call checked length, type and alignment of the buffer, and that no output
     // shares its memory.
     unsafe { std::slice::from_raw_parts(data.cast(), len) }

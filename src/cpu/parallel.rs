@@ -15,14 +15,17 @@ pub(crate) enum Threads {
     Shared,
     /// A pool of our own.
     Own(rayon::ThreadPool),
-    /// Threads of the host.
-    Host(Arc<ParallelFor>),
+    /// Threads of the host: one for each processor, for all that we know.
+    Host { run: Arc<ParallelFor>, processors: usize },
 }
 
 impl Threads {
     pub fn new(count: usize, host: Option<Arc<ParallelFor>>) -> Result<Self> {
         match (count, host) {
-            (0, Some(host)) => Ok(Threads::Host(host)),
+            (0, Some(run)) => {
+                let processors = std::thread::available_parallelism().map_or(1, usize::from);
+                Ok(Threads::Host { run, processors })
+            }
             (_, Some(_)) => {
                 Err(Error::invalid("threads", count, "0 where parallel_for brings the threads"))
             }
@@ -50,7 +53,7 @@ impl Threads {
             Threads::Calling => (0..tasks).for_each(task),
             Threads::Shared => spread(tasks, &task),
             Threads::Own(pool) => pool.install(|| spread(tasks, &task)),
-            Threads::Host(host) => {
+            Threads::Host { run, .. } => {
                 // Each call takes the next task, so that a host that repeats, skips or invents
                 // indices still gets every task done exactly once.
                 let next = AtomicUsize::new(0);
@@ -60,7 +63,7 @@ impl Threads {
                         task(index);
                     }
                 };
-                host(tasks, &take);
+                run(tasks, &take);
                 (next.load(Ordering::Relaxed)..tasks).for_each(&take);
             }
         }
@@ -73,7 +76,7 @@ impl Threads {
             Threads::Calling => return 1,
             Threads::Shared => rayon::current_num_threads(),
             Threads::Own(pool) => pool.current_num_threads(),
-            Threads::Host(_) => std::thread::available_parallelism().map_or(1, usize::from),
+            Threads::Host { processors, .. } => *processors,
         };
         if threads == 1 { 1 } else { TASKS_PER_THREAD * threads }
     }

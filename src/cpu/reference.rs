@@ -43,13 +43,13 @@ pub struct Results {
     pub loss: Vec<f64>,
     /// log(sum(exp(z))), (rows).
     pub lse: Vec<f64>,
-    /// The largest logit before scale and cap, (rows).
+    /// The logit of the most probable class, before scale and cap, (rows).
     pub largest: Vec<f64>,
     /// The sum of exp(z - max z) without one maximum, (rows).
     pub exp_sum: Vec<f64>,
     /// The gradient, (rows, classes).
     pub dlogits: Vec<f64>,
-    /// The class of the largest logit, or -1, (rows).
+    /// The most probable class, or -1, (rows).
     pub argmax: Vec<i64>,
     /// How many counted rows are correct.
     pub correct: i64,

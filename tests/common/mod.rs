@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod bounds;
+pub mod golden;
 
 use std::io::Write;
 

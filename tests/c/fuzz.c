@@ -1,0 +1,185 @@
+/* Random combinations of odd values in every field: no crash, no bug in xent, and nothing written
+ * by a call that is refused. Values that are accepted stay within the buffers.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include <xent.h>
+
+#include "check.h"
+
+enum { kCalls = 200000, kBytes = 1024 };
+
+static uint64_t state = 20261122;
+
+static uint64_t random_below(uint64_t limit) {
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return (state >> 11) % limit;
+}
+
+static const int64_t integers[] = {0, 0, 1, 1, 2, 3, -1, INT64_MIN, INT64_MAX, INT64_C(1) << 62, 4};
+static const double reals[] = {0, 0, 0, 1, 0.5, -1, 1e-320, 1e300, (double)INFINITY, (double)NAN};
+
+/* Mostly what is there; else an odd value. */
+static int odd(void) { return random_below(16) == 0; }
+
+static void odd_integer(int64_t* field) {
+  if (odd()) *field = integers[random_below(sizeof integers / sizeof *integers)];
+}
+
+static void odd_strides(int64_t* strides) {
+  for (int i = 0; i < 3; ++i) odd_integer(&strides[i]);
+}
+
+static void odd_real(double* field) {
+  if (odd()) *field = reals[random_below(sizeof reals / sizeof *reals)];
+}
+
+static void odd_bits(void* field, uint32_t below) {
+  const uint32_t bits = odd() ? (uint32_t)random_below(1u << 31) : (uint32_t)random_below(below);
+  memcpy(field, &bits, sizeof bits);
+}
+
+static char inputs[8][kBytes], buffers[8][kBytes], poison[8][kBytes];
+static char memory[16384];
+
+/* One of the buffers, NULL, or an address that is misaligned or another buffer's. */
+static void* odd_pointer(char* usual, int null) {
+  if (null) return odd() ? usual : NULL;
+  switch (random_below(64)) {
+    case 0:
+      return NULL;
+    case 1:
+      return usual + 1;
+    case 2:
+      return buffers[random_below(8)];
+    case 3:
+      return inputs[random_below(8)] + 8;
+    default:
+      return usual;
+  }
+}
+
+static xent_problem random_problem(void) {
+  xent_problem problem = xent_problem_default();
+  problem.classes = (int64_t)random_below(5);
+  odd_integer(&problem.classes);
+  odd_bits(&problem.logits_dtype, 5);
+  odd_bits(&problem.dlogits_dtype, 2);
+  odd_bits(&problem.target_type, 4);
+  if (random_below(3) == 0) problem.target_type = XENT_TARGET_PROBABILITIES_F16;
+  odd_bits(&problem.reduction, 3);
+  odd_bits(&problem.outputs, 128);
+  odd_bits(&problem.flags, 32);
+  problem.flags &= random_below(2) ? ~5u : ~0u;
+  if (problem.flags & XENT_FLAG_IGNORE_INDEX) odd_integer(&problem.ignore_index);
+  odd_real(&problem.label_smoothing);
+  odd_real(&problem.logit_scale);
+  odd_real(&problem.softcap);
+  odd_real(&problem.z_loss);
+  odd_integer(&problem.expected_rows);
+  odd_integer(&problem.alignment);
+  return problem;
+}
+
+static xent_args random_args(const xent_problem* problem) {
+  const uint32_t outputs = problem->outputs == 0 ? 1 : problem->outputs;
+  xent_args args = xent_args_default();
+  args.outer = (int64_t)random_below(3);
+  odd_integer(&args.outer);
+  odd_integer(&args.inner);
+  args.logits = odd_pointer(inputs[0], 0);
+  args.targets = odd_pointer(inputs[1], 0);
+  if (random_below(4) == 0) odd_strides(args.logits_strides);
+  if (random_below(4) == 0) odd_strides(args.target_strides);
+  if (random_below(4) == 0) odd_strides(args.dlogits_strides);
+  const int weights = (problem->flags & XENT_FLAG_CLASS_WEIGHTS) != 0;
+  args.class_weights = odd_pointer(inputs[2], !weights);
+  args.class_weights_count = weights ? problem->classes : 0;
+  odd_integer(&args.class_weights_count);
+  args.row_weights = odd_pointer(inputs[3], !(problem->flags & XENT_FLAG_ROW_WEIGHTS));
+  args.dloss = odd_pointer(inputs[4], random_below(2) == 0);
+  odd_integer(&args.dloss_stride);
+  if (odd()) odd_bits(&args.denominator_kind, 3);
+  odd_real(&args.denominator_value);
+  if (odd()) args.denominator_pointer = odd_pointer(inputs[5], 1);
+  args.loss = odd_pointer(buffers[0], !(outputs & XENT_OUTPUT_LOSS));
+  args.lse = odd_pointer(buffers[1], !(outputs & XENT_OUTPUT_LSE));
+  args.stats = odd_pointer(buffers[2], !(outputs & XENT_OUTPUT_STATS));
+  args.dlogits = odd_pointer(buffers[3], !(outputs & XENT_OUTPUT_DLOGITS));
+  args.argmax = (int64_t*)odd_pointer(buffers[4], !(outputs & XENT_OUTPUT_ARGMAX));
+  args.correct = (int64_t*)odd_pointer(buffers[5], !(outputs & XENT_OUTPUT_CORRECT));
+  args.entropy = odd_pointer(buffers[6], !(outputs & XENT_OUTPUT_ENTROPY));
+  if ((problem->flags & XENT_FLAG_IN_PLACE) && random_below(4) != 0) {
+    args.dlogits = buffers[3];
+    args.logits = buffers[3];
+  }
+  args.workspace = align(memory);
+  args.workspace_size = 8192;
+  if (odd()) args.workspace = odd_pointer((char*)args.workspace, 0);
+  if (odd()) args.workspace_size = (size_t)random_below(512);
+  if (odd()) args.reserved = (uint32_t)random_below(2);
+  return args;
+}
+
+static xent_backward_args as_backward(const xent_args* args) {
+  xent_backward_args backward = xent_backward_args_default();
+  backward.outer = args->outer;
+  backward.inner = args->inner;
+  backward.logits = args->logits;
+  backward.targets = args->targets;
+  backward.class_weights = args->class_weights;
+  backward.class_weights_count = args->class_weights_count;
+  backward.row_weights = args->row_weights;
+  backward.dloss = args->dloss;
+  backward.dloss_stride = args->dloss_stride;
+  backward.denominator_kind = args->denominator_kind;
+  backward.denominator_value = args->denominator_value;
+  backward.stats = odd_pointer(inputs[6], 0);
+  backward.dlogits = args->dlogits;
+  backward.workspace = args->workspace;
+  backward.workspace_size = args->workspace_size;
+  memcpy(backward.logits_strides, args->logits_strides, sizeof args->logits_strides);
+  memcpy(backward.target_strides, args->target_strides, sizeof args->target_strides);
+  memcpy(backward.dlogits_strides, args->dlogits_strides, sizeof args->dlogits_strides);
+  return backward;
+}
+
+int main(void) {
+  long accepted[3] = {0, 0, 0}, refused[3] = {0, 0, 0};
+  xent_context* context = NULL;
+  xent_context_options options = xent_context_options_default();
+  options.threads = 1;
+  CHECK_OK(xent_context_create(&options, &context));
+  memset(poison, 0, sizeof poison);
+  for (int i = 0; i < kCalls; ++i) {
+    xent_problem problem = random_problem();
+    xent_plan* plan = NULL;
+    xent_status status = xent_plan_create(context, &problem, &plan);
+    ++*(status == XENT_STATUS_OK ? &accepted[0] : &refused[0]);
+    CHECK(status != XENT_STATUS_INTERNAL);
+    if (status != XENT_STATUS_OK) continue;
+
+    xent_args args = random_args(&problem);
+    xent_backward_args backward = as_backward(&args);
+    for (int back = 0; back < 2; ++back) {
+      memset(inputs, 0, sizeof inputs);
+      memset(buffers, 1, sizeof buffers);
+      memcpy(poison, buffers, sizeof poison);
+      status = back ? xent_backward(plan, &backward) : xent_run(plan, &args);
+      ++*(status == XENT_STATUS_OK ? &accepted[1 + back] : &refused[1 + back]);
+      if (status == XENT_STATUS_INTERNAL) fprintf(stderr, "%s\n", xent_last_error());
+      CHECK(status != XENT_STATUS_INTERNAL);
+      if (status != XENT_STATUS_OK) CHECK(memcmp(poison, buffers, sizeof poison) == 0);
+    }
+    xent_plan_destroy(plan);
+  }
+  xent_context_destroy(context);
+  for (int i = 0; i < 3; ++i) {
+    CHECK(accepted[i] > 1000 && refused[i] > 1000);
+    printf("%ld accepted, %ld refused\n", accepted[i], refused[i]);
+  }
+  return 0;
+}

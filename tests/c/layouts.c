@@ -1,0 +1,108 @@
+/* Prints where every field of every struct of the ABI is, and how wide the enums are. */
+#include <xent.h>
+
+#include "check.h"
+
+#define TYPE(type) printf("%s %zu\n", #type, sizeof(type))
+#define FIELD(type, field) \
+  printf("  %s %zu %zu\n", #field, offsetof(type, field), sizeof(((type*)0)->field))
+
+int main(void) {
+  TYPE(xent_status);
+  TYPE(xent_dtype);
+  TYPE(xent_target);
+  TYPE(xent_reduction);
+  TYPE(xent_device);
+  TYPE(xent_denominator);
+  TYPE(xent_output);
+  TYPE(xent_flag);
+
+  TYPE(xent_context_options);
+  FIELD(xent_context_options, struct_size);
+  FIELD(xent_context_options, device);
+  FIELD(xent_context_options, ordinal);
+  FIELD(xent_context_options, threads);
+  FIELD(xent_context_options, reserved);
+  FIELD(xent_context_options, parallel_for);
+  FIELD(xent_context_options, parallel_for_user);
+  FIELD(xent_context_options, cache_directory);
+
+  TYPE(xent_problem);
+  FIELD(xent_problem, struct_size);
+  FIELD(xent_problem, classes);
+  FIELD(xent_problem, logits_dtype);
+  FIELD(xent_problem, dlogits_dtype);
+  FIELD(xent_problem, target_type);
+  FIELD(xent_problem, reduction);
+  FIELD(xent_problem, outputs);
+  FIELD(xent_problem, flags);
+  FIELD(xent_problem, ignore_index);
+  FIELD(xent_problem, label_smoothing);
+  FIELD(xent_problem, logit_scale);
+  FIELD(xent_problem, softcap);
+  FIELD(xent_problem, z_loss);
+  FIELD(xent_problem, expected_rows);
+  FIELD(xent_problem, alignment);
+
+  TYPE(xent_args);
+  FIELD(xent_args, struct_size);
+  FIELD(xent_args, outer);
+  FIELD(xent_args, inner);
+  FIELD(xent_args, logits);
+  FIELD(xent_args, logits_strides);
+  FIELD(xent_args, targets);
+  FIELD(xent_args, target_strides);
+  FIELD(xent_args, class_weights);
+  FIELD(xent_args, class_weights_count);
+  FIELD(xent_args, row_weights);
+  FIELD(xent_args, dloss);
+  FIELD(xent_args, dloss_stride);
+  FIELD(xent_args, denominator_kind);
+  FIELD(xent_args, reserved);
+  FIELD(xent_args, denominator_value);
+  FIELD(xent_args, denominator_pointer);
+  FIELD(xent_args, loss);
+  FIELD(xent_args, lse);
+  FIELD(xent_args, stats);
+  FIELD(xent_args, dlogits);
+  FIELD(xent_args, dlogits_strides);
+  FIELD(xent_args, argmax);
+  FIELD(xent_args, correct);
+  FIELD(xent_args, entropy);
+  FIELD(xent_args, report);
+  FIELD(xent_args, workspace);
+  FIELD(xent_args, workspace_size);
+  FIELD(xent_args, stream);
+
+  TYPE(xent_backward_args);
+  FIELD(xent_backward_args, struct_size);
+  FIELD(xent_backward_args, outer);
+  FIELD(xent_backward_args, inner);
+  FIELD(xent_backward_args, logits);
+  FIELD(xent_backward_args, logits_strides);
+  FIELD(xent_backward_args, targets);
+  FIELD(xent_backward_args, target_strides);
+  FIELD(xent_backward_args, class_weights);
+  FIELD(xent_backward_args, class_weights_count);
+  FIELD(xent_backward_args, row_weights);
+  FIELD(xent_backward_args, dloss);
+  FIELD(xent_backward_args, dloss_stride);
+  FIELD(xent_backward_args, denominator_kind);
+  FIELD(xent_backward_args, reserved);
+  FIELD(xent_backward_args, denominator_value);
+  FIELD(xent_backward_args, denominator_pointer);
+  FIELD(xent_backward_args, stats);
+  FIELD(xent_backward_args, dlogits);
+  FIELD(xent_backward_args, dlogits_strides);
+  FIELD(xent_backward_args, report);
+  FIELD(xent_backward_args, workspace);
+  FIELD(xent_backward_args, workspace_size);
+  FIELD(xent_backward_args, stream);
+
+  TYPE(xent_report);
+  FIELD(xent_report, count);
+  FIELD(xent_report, row);
+  FIELD(xent_report, value);
+  FIELD(xent_report, reserved);
+  return 0;
+}

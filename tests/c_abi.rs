@@ -1,0 +1,149 @@
+//! The C ABI, from C and C++ programs in `c/`. They are compiled here, and linked with the library
+//! that cargo built next to this test.
+#![cfg(all(feature = "capi", unix, not(miri)))]
+
+mod c;
+mod common;
+
+use std::collections::BTreeSet;
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::path::Path;
+use std::process::Command;
+
+use c::{C, CXX, Compiler, folder, library_folder, run, succeed};
+use common::skip;
+
+/// A program that checks itself, in every version of its language.
+fn passes(source: &str, standards: &[&str], flags: &[&str]) {
+    for compiler in standards.iter().filter_map(|standard| Compiler::new(standard)) {
+        let compiler = compiler.flags(flags);
+        run(&compiler.program(source), &[]);
+    }
+}
+
+#[test]
+fn the_headers_stand_alone_in_every_standard() {
+    for (standards, flags) in [(&C[..], &[][..]), (&CXX, &[]), (&CXX, &["-DWITH_HPP"])] {
+        for compiler in standards.iter().filter_map(|standard| Compiler::new(standard)) {
+            let main = [flags, &["-DMAIN"]].concat();
+            let units = [
+                compiler.object("header_alone.c", "main.o", &main),
+                compiler.object("header_alone.c", "other.o", flags),
+            ];
+            run(&compiler.link("program", &units), &[]);
+        }
+    }
+}
+
+/// Compiles and runs an example of the documentation.
+fn prints(standard: &str, text: &str, expected: &str) {
+    let Some(compiler) = Compiler::new(standard) else { return };
+    let name = if standard.starts_with("c++") { "example.cc" } else { "example.c" };
+    let source = compiler.out().join(name);
+    std::fs::write(&source, text).unwrap();
+    assert_eq!(run(&compiler.program(source), &[]), expected);
+}
+
+#[test]
+fn the_example_of_the_header_runs() {
+    let header = include_str!("../include/xent.h");
+    let (_, example) = header.split_once(" * EXAMPLE\n").unwrap();
+    let (example, _) = example.split_once(" * HOW IT GOES\n").unwrap();
+    let lines = example.lines().map(|line| line.strip_prefix(" *     ").unwrap_or(""));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    let expected = "on the CPU (this build of xent has no CUDA runtime)\n\
+                    loss 1.275269, gradient of the first logit -0.454985\n";
+    prints("c11", &text, expected);
+}
+
+#[test]
+fn the_cxx_example_of_the_readme_runs() {
+    let readme = include_str!("../README.md");
+    let (_, example) = readme.split_once("```cpp\n").unwrap();
+    let (example, _) = example.split_once("```\n").unwrap();
+    let expected = "on the CPU (this build of xent has no CUDA runtime): loss 1.275269\n";
+    prints("c++17", example, expected);
+}
+
+#[test]
+fn bad_input_is_refused_by_name() {
+    passes("bad_input.c", &C, &[]);
+}
+
+#[test]
+fn one_plan_serves_many_threads_and_environments() {
+    passes("threads.c", &["c99", "c11"], &[]);
+}
+
+#[test]
+fn runs_do_not_allocate() {
+    passes("allocations.c", &["c11"], &[]);
+}
+
+#[test]
+fn odd_input_crashes_nothing() {
+    passes("fuzz.c", &["c11"], &["-O1"]);
+}
+
+#[test]
+fn cxx_handles_free_themselves_and_failures_throw() {
+    passes("raii.cc", &CXX, &[]);
+}
+
+#[test]
+fn cxx_works_without_exceptions() {
+    passes("no_exceptions.cc", &CXX, &["-fno-exceptions"]);
+}
+
+#[test]
+fn sanitizers_find_nothing() {
+    let programs =
+        [("c11", "bad_input.c"), ("c11", "threads.c"), ("c11", "fuzz.c"), ("c++17", "raii.cc")];
+    for (standard, source) in programs {
+        let Some(compiler) = Compiler::sanitized(standard) else { continue };
+        run(&compiler.program(source), &[]);
+    }
+}
+
+/// A project that finds the library with CMake builds, and runs.
+#[test]
+fn cmake_finds_the_library() {
+    let Some(compiler) = Compiler::new("c++11") else { return };
+    let cmake = std::env::var("CMAKE").unwrap_or("cmake".into());
+    if Command::new(&cmake).arg("--version").output().is_err() {
+        return skip("CMake is not installed (pip install cmake)");
+    }
+    let define = |name, path: &Path| format!("-D{name}={}", path.display());
+    let library = library_folder().join(format!("{DLL_PREFIX}xent{DLL_SUFFIX}"));
+    let mut configure = Command::new(&cmake);
+    configure.arg("-S").arg(folder().join("cmake")).arg("-B").arg(compiler.out());
+    configure.arg(define("XENT_CMAKE", &folder().join("../../include/cmake")));
+    configure.arg(define("XENT_LIBRARY", &library));
+    succeed(&mut configure);
+    succeed(Command::new(&cmake).arg("--build").arg(compiler.out()));
+    run(&compiler.out().join("user"), &[]);
+}
+
+/// A unit test in src/capi holds Rust's view of the structs against the same file.
+#[test]
+fn c_and_rust_agree_on_layouts() {
+    for compiler in ["c99", "c++11"].into_iter().filter_map(Compiler::new) {
+        let object = compiler.object("layouts.c", "layouts.o", &[]);
+        let printed = run(&compiler.link("layouts", &[object]), &[]);
+        assert_eq!(printed, include_str!("c/layouts.txt"));
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")] // where nm knows -D
+fn the_library_exports_what_is_listed() {
+    let library = library_folder().join("libxent.so");
+    let Ok(nm) = Command::new("nm").args(["-D", "--defined-only"]).arg(library).output() else {
+        return skip("there is no nm to list exported symbols with");
+    };
+    let listing = String::from_utf8(nm.stdout).unwrap();
+    let exported: BTreeSet<_> =
+        listing.lines().map(|line| line.split_whitespace().last().unwrap()).collect();
+    let listed: BTreeSet<_> = include_str!("c/symbols.txt").lines().collect();
+    assert_eq!(exported, listed, "exported, and listed in {}", folder().display());
+}
