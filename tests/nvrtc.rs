@@ -70,7 +70,10 @@ fn libraries() -> Vec<&'static Nvrtc> {
     if libraries.is_empty() {
         match Nvrtc::find() {
             Ok(nvrtc) => libraries.push(nvrtc),
-            Err(error) => common::skip(&error.to_string()),
+            Err(Error::NotFound { .. }) => {
+                common::skip("NVRTC was not found (pip install nvidia-cuda-nvrtc, set XENT_NVRTC)");
+            }
+            Err(error) => panic!("{error}"),
         }
     }
     libraries
@@ -249,6 +252,7 @@ fn many_threads_compile_at_once() {
             for thread in 0..8 {
                 let expected = &expected;
                 scope.spawn(move || {
+                    assert!(std::ptr::eq(nvrtc, Nvrtc::open(nvrtc.path()).unwrap()));
                     if thread % 2 == 0 {
                         let compiled = compile(nvrtc, SOURCE, request(target)).unwrap();
                         assert_eq!(compiled.image, expected.image);
