@@ -164,7 +164,6 @@ fn check_resources(compiled: &Compiled) {
     for index in [0, 2] {
         assert!((4..=32).contains(&resources(index).registers), "{:?}", resources(index));
         assert_eq!(resources(index).shared, 256);
-        assert_eq!(resources(index).barriers, 1);
         assert_eq!((resources(index).spill_stores, resources(index).spill_loads), (0, 0));
     }
     let spill = resources(1);

@@ -103,7 +103,7 @@ impl Nvrtc {
     /// # Errors
     /// As [`Nvrtc::find`].
     pub fn find_in(surroundings: &Surroundings) -> Result<&'static Nvrtc> {
-        Self::select(surroundings, |_| Ok(true)).map(|(nvrtc, _)| nvrtc)
+        Self::select(surroundings, |_| Ok(true))
     }
 
     /// Finds the NVRTC that suits a device and the newest CUDA that its driver knows, and what to
@@ -119,7 +119,7 @@ impl Nvrtc {
     ) -> Result<(&'static Nvrtc, Target)> {
         let target = |nvrtc: &Nvrtc| choose(device, nvrtc.version, &nvrtc.supported, Some(driver));
         let is_cubin = |nvrtc: &Nvrtc| Ok(matches!(target(nvrtc)?, Target::Cubin(_)));
-        let (nvrtc, _) = Self::select(surroundings, is_cubin)?;
+        let nvrtc = Self::select(surroundings, is_cubin)?;
         Ok((nvrtc, target(nvrtc)?))
     }
 
@@ -128,7 +128,7 @@ impl Nvrtc {
     fn select(
         surroundings: &Surroundings,
         suits: impl Fn(&Nvrtc) -> Result<bool>,
-    ) -> Result<(&'static Nvrtc, bool)> {
+    ) -> Result<&'static Nvrtc> {
         let explicit = surroundings.variables.contains_key("XENT_NVRTC");
         let (mut second, mut refusal, mut looked) = (None, None, Vec::new());
         for place in surroundings.places() {
@@ -136,8 +136,8 @@ impl Nvrtc {
             for candidate in &place.candidates {
                 match Self::load(candidate) {
                     Ok(nvrtc) => match suits(nvrtc) {
-                        Ok(true) => return Ok((nvrtc, true)),
-                        Ok(false) => second = second.or(Some((nvrtc, false))),
+                        Ok(true) => return Ok(nvrtc),
+                        Ok(false) => second = second.or(Some(nvrtc)),
                         Err(error) => refusal = refusal.or(Some(error)),
                     },
                     Err(error) if explicit => return Err(error),
