@@ -7,9 +7,12 @@
 //! ```
 #![cfg(not(miri))]
 
-use std::io::Write;
+mod common;
+
 use std::path::Path;
 use std::process::Command;
+
+use common::say;
 
 /// Tests and flags of one run of Miri.
 type Run = (&'static [&'static str], &'static str);
@@ -42,6 +45,7 @@ fn nightly(arguments: &[&str]) -> Command {
 fn miri_finds_nothing() {
     let is_there = nightly(&["--version"]).output().is_ok_and(|output| output.status.success());
     if !is_there {
+        // No failure on CI either, which may lack a nightly toolchain.
         return say("SKIPPED: no nightly toolchain with Miri (rustup component add miri rust-src)");
     }
     let extended: &[Run] = match std::env::var_os("XENT_EXTENDED") {
@@ -57,10 +61,4 @@ fn miri_finds_nothing() {
         command.args(*tests).env("MIRIFLAGS", format!("-Zmiri-deterministic-floats {flags}"));
         assert!(command.status().unwrap().success(), "{command:?}");
     }
-}
-
-/// Not eprintln, which the test harness would capture. This is no failure on CI either, which may
-/// lack a nightly toolchain.
-fn say(text: &str) {
-    writeln!(std::io::stderr(), "{text}").unwrap();
 }

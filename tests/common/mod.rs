@@ -355,6 +355,10 @@ pub fn widen(tensor: &Tensor) -> Vec<f64> {
 /// Says why a test cannot run here. On CI, where everything but a GPU is there, it fails instead.
 pub fn skip(reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "skipped on CI: {reason}");
-    // Not eprintln, which the test harness would capture.
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {reason}");
+    say(&format!("SKIPPED: {reason}"));
+}
+
+/// Says something that the test harness, unlike what `eprintln` prints, does not capture.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
