@@ -16,7 +16,7 @@ pub(crate) use batch::Pass;
 use parallel::Threads;
 
 use crate::call::Call;
-use crate::{DType, Problem, Result, Workspace};
+use crate::{DType, Problem, Result};
 
 /// Computes a call under the default floating-point environment.
 pub(crate) fn run(problem: &Problem, call: &Call, pass: Pass, threads: &Threads) -> Result<()> {
@@ -34,9 +34,9 @@ pub(crate) fn kernel_name(problem: &Problem) -> &'static str {
     }
 }
 
-/// The workspace of a call in bytes: a multiple of its alignment, and never 0.
+/// The workspace of a call in bytes; never 0.
 pub(crate) fn workspace_size(problem: &Problem, rows: usize) -> usize {
-    batch::workspace_size(problem, rows).max(1).next_multiple_of(Workspace::ALIGNMENT)
+    batch::workspace_size(problem, rows).max(1)
 }
 
 /// a b, where 0 times infinity is 0 and a NaN stays one.
