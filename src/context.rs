@@ -8,6 +8,13 @@ use crate::cpu::parallel::{ParallelFor, Threads};
 use crate::{Device, Result};
 
 /// How to make a [`Context`]. The default chooses the device itself and uses all processors.
+///
+/// ```
+/// use xent::{Context, ContextOptions};
+///
+/// let context = Context::new(ContextOptions::default().threads(2))?;
+/// # Ok::<(), xent::Error>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ContextOptions {
@@ -26,6 +33,33 @@ pub struct ContextOptions {
 impl ContextOptions {
     /// The largest number of threads that can be asked for.
     pub const MAX_THREADS: usize = Threads::MAX;
+
+    /// Sets the device.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Sets the number of threads of the CPU path.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Sets what runs tasks in place of threads of our own.
+    pub fn parallel_for(
+        mut self,
+        run: impl Fn(usize, &(dyn Fn(usize) + Sync)) + Send + Sync + 'static,
+    ) -> Self {
+        self.parallel_for = Some(Arc::new(run));
+        self
+    }
+
+    /// Sets where compiled GPU kernels are kept.
+    pub fn cache_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.cache_directory = Some(directory.into());
+        self
+    }
 }
 
 impl Default for ContextOptions {

@@ -77,7 +77,7 @@
 //! # Errors and panics
 //!
 //! An [`Error`] names the field, the value and what is allowed. Everything is checked, the targets
-//! included, before the first output is written. No input makes the library panic.
+//! included, before the first output is written. No input makes a run panic.
 //!
 //! # Crate features
 //!

@@ -70,6 +70,9 @@ impl Plan {
     }
 
     /// Allocates a workspace for runs of up to so many rows.
+    ///
+    /// # Panics
+    /// As [`Vec`] does if there is not so much memory.
     pub fn workspace(&self, rows: usize) -> Workspace<'static> {
         Workspace::allocate(self.workspace_size(rows))
     }

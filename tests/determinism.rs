@@ -35,9 +35,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn context(threads: usize) -> Context {
-    let mut options = ContextOptions::default();
-    options.threads = threads;
-    Context::new(options).unwrap()
+    Context::new(ContextOptions::default().threads(threads)).unwrap()
 }
 
 fn hosted(host: Arc<ParallelFor>) -> Context {

@@ -210,7 +210,7 @@ proptest! {
         case in cases(FLOATS, TARGETS),
         shift in prop_oneof![-1e6..1e6f64, -100.0..100.0],
     ) {
-        prop_assume!(case.problem.logits != DType::F16 || shift.abs() < 6e4);
+        let shift = if case.problem.logits == DType::F16 { shift % 3e4 } else { shift };
         let logits = case.logits.iter().map(|x| x + shift).collect();
         let shifted = Case::new(case.problem.clone(), case.rows, logits, 0);
         Case { dloss: case.dloss, ..shifted }.check();
