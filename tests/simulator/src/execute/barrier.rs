@@ -96,8 +96,14 @@ fn arrive(
 /// Releases the threads of a barrier if the last one has come.
 fn complete(world: &mut World<'_>, cta: usize, id: usize) -> Result<(), Fault> {
     let live = world.ctas[cta].live;
+    let missing = world.geometry.threads().next_multiple_of(32) - world.geometry.threads();
+    let last = (cta + 1) * world.geometry.warps() - 1;
     let barrier = &mut world.ctas[cta].barriers[id];
-    let arrived = barrier.arrived.len() as u32;
+    let mut arrived = barrier.arrived.len() as u32;
+    let in_last = barrier.arrived.iter().filter(|(thread, _)| thread / LANES == last).count();
+    if barrier.expected.is_some() && in_last as u32 + missing == 32 {
+        arrived += missing; // a count is one of warps: a partial one counts in full
+    }
     let expected = barrier.expected.unwrap_or(live);
     if arrived > expected {
         let what = format!("{arrived} threads arrive at barrier {id}, which is for {expected}");
