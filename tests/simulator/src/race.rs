@@ -58,9 +58,18 @@ pub(crate) struct Conflict {
     pub wrote: bool,
 }
 
-/// Sets of readers of which none is ordered before another, and the place of the cluster.
+/// Readers of which none is ordered before another, or was when they were last sorted out.
+struct Set {
+    entries: Vec<(u32, u32)>,
+    /// How many bytes refer to it.
+    bytes: usize,
+    /// The number of entries at which those that are ordered before others are removed.
+    limit: usize,
+}
+
+/// Sets of readers, and the place of the cluster.
 pub(crate) struct Readers {
-    sets: Vec<Vec<(u32, u32)>>,
+    sets: Vec<Set>,
     /// The number of the first thread of the cluster that runs.
     base: u32,
 }
@@ -93,18 +102,14 @@ impl Readers {
         strong: bool,
     ) -> Result<(), Conflict> {
         let (me, clock) = (self.base + view.index() as u32 + 1, view.clock());
-        let mut last: Option<(Record, Record)> = None;
-        for record in records {
+        let mut rest = records;
+        while let Some(&record) = rest.first() {
+            let run = rest.iter().take_while(|other| **other == record).count();
+            let (bytes, after) = rest.split_at_mut(run);
+            rest = after;
             if record.reader == me && record.read_clock == clock {
                 continue;
             }
-            if let Some((before, after)) = last
-                && before == *record
-            {
-                *record = after;
-                continue;
-            }
-            let before = *record;
             if record.writer != 0 && !(strong && record.write_clock & STRONG != 0) {
                 let written = record.write_clock & !STRONG;
                 if !self.ordered(view, record.writer, written) {
@@ -112,36 +117,67 @@ impl Readers {
                 }
             }
             if !strong {
-                self.add_reader(record, view, me, clock);
+                bytes.fill(self.add_reader(record, run, view, (me, clock)));
             }
-            last = (record.reader & SET == 0).then_some((before, *record));
         }
         Ok(())
     }
 
-    fn add_reader(&mut self, record: &mut Record, view: View<'_>, me: u32, clock: u32) {
+    /// The record of `run` bytes after one more thread has read them.
+    fn add_reader(
+        &mut self,
+        mut record: Record,
+        run: usize,
+        view: View<'_>,
+        reader: (u32, u32),
+    ) -> Record {
         if record.reader & SET != 0 {
-            let mut set = std::mem::take(&mut self.sets[(record.reader & !SET) as usize]);
+            let at = (record.reader & !SET) as usize;
+            if self.sets[at].entries.last() == Some(&reader) {
+                return record;
+            }
+            if self.sets[at].bytes == run {
+                self.extend(at, view, reader);
+                return record;
+            }
+            // The other bytes of the set have other readers from here on.
+            self.sets[at].bytes -= run;
+            let entries = self.sets[at].entries.clone();
+            record.reader = self.add_set(entries, run);
+            self.extend(self.sets.len() - 1, view, reader);
+        } else if record.reader == 0
+            || record.reader == reader.0
+            || self.ordered(view, record.reader, record.read_clock)
+        {
+            (record.reader, record.read_clock) = reader;
+        } else {
+            let entries = vec![(record.reader, record.read_clock), reader];
+            (record.reader, record.read_clock) = (self.add_set(entries, run), 0);
+        }
+        record
+    }
+
+    fn add_set(&mut self, entries: Vec<(u32, u32)>, bytes: usize) -> u32 {
+        self.sets.push(Set { entries, bytes, limit: 16 });
+        SET | (self.sets.len() as u32 - 1)
+    }
+
+    fn extend(&mut self, at: usize, view: View<'_>, reader: (u32, u32)) {
+        if self.sets[at].entries.len() >= self.sets[at].limit {
             // One reader of an earlier cluster stands for all of them.
+            let mut entries = std::mem::take(&mut self.sets[at].entries);
             let base = self.base;
             let mut foreign = false;
-            set.retain(|&(who, then)| {
+            entries.retain(|&(who, then)| {
                 if who <= base {
                     return !std::mem::replace(&mut foreign, true);
                 }
-                who != me && !self.ordered(view, who, then)
+                !self.ordered(view, who, then)
             });
-            set.push((me, clock));
-            self.sets[(record.reader & !SET) as usize] = set;
-        } else if record.reader == 0
-            || record.reader == me
-            || self.ordered(view, record.reader, record.read_clock)
-        {
-            (record.reader, record.read_clock) = (me, clock);
-        } else {
-            self.sets.push(vec![(record.reader, record.read_clock), (me, clock)]);
-            record.reader = SET | (self.sets.len() as u32 - 1);
+            self.sets[at].limit = (2 * entries.len()).max(16);
+            self.sets[at].entries = entries;
         }
+        self.sets[at].entries.push(reader);
     }
 
     /// A write of consecutive bytes; `strong`: atomic, so that others of that kind may meet it.
@@ -170,6 +206,9 @@ impl Readers {
                 self.check_readers(record, view)?;
                 last = Some(*record);
             }
+            if record.reader & SET != 0 {
+                self.sets[(record.reader & !SET) as usize].bytes -= 1;
+            }
             *record = after;
         }
         Ok(())
@@ -179,7 +218,7 @@ impl Readers {
         let single = [(record.reader, record.read_clock)];
         let readers = match record.reader {
             0 => &[],
-            set if set & SET != 0 => self.sets[(set & !SET) as usize].as_slice(),
+            set if set & SET != 0 => self.sets[(set & !SET) as usize].entries.as_slice(),
             _ => &single,
         };
         match readers.iter().find(|&&(who, then)| !self.ordered(view, who, then)) {
