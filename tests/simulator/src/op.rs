@@ -21,6 +21,9 @@ pub(crate) enum Src {
     Constant(u32),
 }
 
+/// A boolean operator on the predicates of all lanes.
+pub(crate) type Combine = fn(u32, u32) -> u32;
+
 /// A predicate that is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pred {
@@ -235,7 +238,7 @@ pub(crate) enum Op {
         a: Src,
         b: Src,
         f: fn(u64, u64) -> bool,
-        with: Option<(fn(u32, u32) -> u32, Pred)>,
+        with: Option<(Combine, Pred)>,
     },
     /// `set`: `yes` or 0 in a register.
     Set {
@@ -257,7 +260,7 @@ pub(crate) enum Op {
         to: u32,
         a: Pred,
         b: Pred,
-        f: fn(u32, u32) -> u32,
+        f: Combine,
     },
     Load {
         space: Space,

@@ -55,7 +55,7 @@ pub(crate) fn place(
         Space::Shared => shared(address),
         Space::Local => Ok(Place::Local(address)),
         Space::Param => Ok(Place::Parameter(address)),
-        Space::Generic if address < SHARED_WINDOW || address >= VARIABLES => {
+        Space::Generic if !(SHARED_WINDOW..VARIABLES).contains(&address) => {
             Ok(Place::Global(address))
         }
         Space::Generic if address < LOCAL_WINDOW => shared(address - SHARED_WINDOW),

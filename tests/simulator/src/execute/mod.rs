@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod asynchronous;
 pub(crate) mod barrier;
 pub(crate) mod collective;
+pub(crate) mod mbarrier;
 pub(crate) mod world;
 
 use crate::alu::mufu::mufu;
@@ -357,7 +358,7 @@ fn execute(
                     collective::execute(warp, world, *mask, what, pc, active)?;
                 }
                 Op::Mbarrier { space, at, what } => {
-                    asynchronous::mbarrier(warp, world, *space, *at, what, pc, active)?;
+                    mbarrier::execute(warp, world, *space, *at, what, pc, active)?;
                 }
                 _ => barrier::execute(warp, world, op, pc, active)?,
             }
