@@ -31,6 +31,16 @@ pub(crate) enum Pred {
     Constant(bool),
 }
 
+/// How a load sees what others write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Weak,
+    /// Volatile, relaxed or acquire: it may meet writes and atomics of that kind.
+    Strong,
+    /// `.nc`: the launch must never write what is read.
+    Constant,
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Address {
     pub base: Src,
@@ -269,7 +279,7 @@ pub(crate) enum Op {
         sign: Option<u32>,
         to: Vec<Option<Dst>>,
         at: Address,
-        strong: bool,
+        order: Order,
     },
     Store {
         space: Space,

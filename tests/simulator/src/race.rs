@@ -1,6 +1,7 @@
 //! Who touched a byte last, and whether that is ordered before who touches it now.
 
 use crate::clocks::{Clocks, known};
+use crate::op::Order;
 
 /// Added to the clock of a write: the access was atomic, or strong.
 const STRONG: u32 = 1 << 31;
@@ -16,6 +17,8 @@ pub(crate) struct Record {
     write_clock: u32,
     reader: u32,
     read_clock: u32,
+    /// Somebody read it with `.nc`.
+    constant: bool,
 }
 
 /// Who makes an access, and what it knows.
@@ -56,6 +59,8 @@ pub(crate) struct Conflict {
     /// Thread or agent, counted over all clusters from 0.
     pub other: u32,
     pub wrote: bool,
+    /// A read with `.nc` is involved, which no order makes right.
+    pub constant: bool,
 }
 
 /// Readers of which none is ordered before another, or was when they were last sorted out.
@@ -99,8 +104,10 @@ impl Readers {
         &mut self,
         records: &mut [Record],
         view: View<'_>,
-        strong: bool,
+        order: Order,
     ) -> Result<(), Conflict> {
+        let strong = order == Order::Strong;
+        let constant = order == Order::Constant;
         let (me, clock) = (self.base + view.index() as u32 + 1, view.clock());
         let mut rest = records;
         while let Some(&record) = rest.first() {
@@ -110,14 +117,23 @@ impl Readers {
             if record.reader == me && record.read_clock == clock {
                 continue;
             }
+            if constant && record.writer != 0 {
+                return Err(Conflict { other: record.writer - 1, wrote: true, constant });
+            }
             if record.writer != 0 && !(strong && record.write_clock & STRONG != 0) {
                 let written = record.write_clock & !STRONG;
                 if !self.ordered(view, record.writer, written) {
-                    return Err(Conflict { other: record.writer - 1, wrote: true });
+                    return Err(Conflict {
+                        other: record.writer - 1,
+                        wrote: true,
+                        constant: false,
+                    });
                 }
             }
             if !strong {
-                bytes.fill(self.add_reader(record, run, view, (me, clock)));
+                let mut after = self.add_reader(record, run, view, (me, clock));
+                after.constant |= constant;
+                bytes.fill(after);
             }
         }
         Ok(())
@@ -193,6 +209,7 @@ impl Readers {
             write_clock: clock | if strong { STRONG } else { 0 },
             reader: 0,
             read_clock: 0,
+            constant: false,
         };
         let mut last: Option<Record> = None;
         for record in records {
@@ -201,7 +218,11 @@ impl Readers {
                 let both_strong = strong && record.write_clock & STRONG != 0;
                 if record.writer != 0 && !both_strong && !self.ordered(view, record.writer, written)
                 {
-                    return Err(Conflict { other: record.writer - 1, wrote: true });
+                    return Err(Conflict {
+                        other: record.writer - 1,
+                        wrote: true,
+                        constant: false,
+                    });
                 }
                 self.check_readers(record, view)?;
                 last = Some(*record);
@@ -221,8 +242,9 @@ impl Readers {
             set if set & SET != 0 => self.sets[(set & !SET) as usize].entries.as_slice(),
             _ => &single,
         };
-        match readers.iter().find(|&&(who, then)| !self.ordered(view, who, then)) {
-            Some(&(who, _)) => Err(Conflict { other: who - 1, wrote: false }),
+        let constant = record.constant;
+        match readers.iter().find(|&&(who, then)| constant || !self.ordered(view, who, then)) {
+            Some(&(who, _)) => Err(Conflict { other: who - 1, wrote: false, constant }),
             None => Ok(()),
         }
     }

@@ -98,8 +98,10 @@ fn pipeline(ptx: &str, seed: u64) -> Result<(), Error> {
     Ok(())
 }
 
+type Function = fn(f64) -> f64;
+
 /// The library functions in double precision, and how far a result may be off, relatively.
-const FUNCTIONS: [(fn(f64) -> f64, f64); 18] = [
+const FUNCTIONS: [(Function, f64); 18] = [
     (|x| x.exp(), 3e-7),
     (|x| x.abs().ln(), 3e-7),
     (|x| x.abs().ln_1p(), 3e-7),
@@ -154,7 +156,7 @@ fn math(ptx: &str, seed: u64) -> Result<(), Error> {
             i / 7,
             i % 1_000_003,
             i64::from(i.count_ones() + 100 * i.leading_zeros()),
-            (u128::from(i as u64) * 0x9e37_79b9_7f4a_7c15 >> 64) as i64,
+            ((u128::from(i as u64) * 0x9e37_79b9_7f4a_7c15) >> 64) as i64,
             (i as f64 * 0.5) as i64,
             x.round_ties_even() as i64 + x as i64 * 1000,
             i64::from((i as u32).reverse_bits() as i32 as u32),
@@ -233,7 +235,9 @@ fn bugs_in_whole_kernels_are_found() {
         Kind::OutOfBounds,
         Kind::Mask,
     ];
-    let cases: [(&str, Run, &str, usize, &str, &[Kind]); 9] = [
+    /// Kernel, the n-th line that holds a text, what stands there instead, what is found.
+    type Case<'a> = (&'a str, Run, &'a str, usize, &'a str, &'a [Kind]);
+    let cases: [Case<'_>; 9] = [
         ("softmax", softmax, "bar.sync \t0", 0, "bar.warp.sync -1", &any[..2]),
         ("softmax", softmax, "bar.sync \t0", 1, "bar.warp.sync -1", &any[..2]),
         ("cluster_sum", cluster_sum, "barrier.cluster.wait.acquire.aligned;", 1, "", &any[..2]),

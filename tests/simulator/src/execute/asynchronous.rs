@@ -9,7 +9,7 @@ use super::world::World;
 use crate::bytes::WRITTEN;
 use crate::clocks::{Snapshot, lanes, merge};
 use crate::error::{Fault, Kind};
-use crate::op::{Address, Completion, Op, Space};
+use crate::op::{Address, Completion, Op, Order, Space};
 
 /// Groups of copies of a thread.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub(crate) struct Task {
     knowledge: Snapshot,
     end: End,
     agent: usize,
+    /// The thread that asked for it, and its instruction.
+    pub origin: (usize, u32),
 }
 
 impl Task {
@@ -53,10 +55,11 @@ pub(super) fn execute(
     warp: &mut Warp,
     world: &mut World<'_>,
     op: &Op,
+    pc: u32,
     active: u32,
 ) -> Result<(), Fault> {
     for lane in lanes(active) {
-        lane_op(warp, world, op, lane).map_err(|fault| fault.lane(lane))?;
+        lane_op(warp, world, op, pc, lane).map_err(|fault| fault.lane(lane))?;
     }
     Ok(())
 }
@@ -92,7 +95,13 @@ fn end_on_mbarrier(
     }
 }
 
-fn lane_op(warp: &mut Warp, world: &mut World<'_>, op: &Op, lane: usize) -> Result<(), Fault> {
+fn lane_op(
+    warp: &mut Warp,
+    world: &mut World<'_>,
+    op: &Op,
+    pc: u32,
+    lane: usize,
+) -> Result<(), Fault> {
     let thread = warp.thread(lane);
     match *op {
         Op::StoreAsync { bytes, ref from, at, mbarrier } => {
@@ -114,7 +123,14 @@ fn lane_op(warp: &mut Warp, world: &mut World<'_>, op: &Op, lane: usize) -> Resu
             start(
                 world,
                 thread,
-                Task { to, from: Source::Value(content), knowledge: Rc::default(), end, agent },
+                Task {
+                    to,
+                    from: Source::Value(content),
+                    knowledge: Rc::default(),
+                    end,
+                    agent,
+                    origin: (thread, pc),
+                },
             );
         }
         Op::Copy { to, from, bytes, filled, bulk, completion } => {
@@ -151,7 +167,11 @@ fn lane_op(warp: &mut Warp, world: &mut World<'_>, op: &Op, lane: usize) -> Resu
             };
             let zeros = (length - filled) as usize;
             let from = Source::Memory { place: from, length: filled as usize, zeros };
-            start(world, thread, Task { to, from, knowledge: Rc::default(), end, agent });
+            start(
+                world,
+                thread,
+                Task { to, from, knowledge: Rc::default(), end, agent, origin: (thread, pc) },
+            );
         }
         Op::CommitGroup { bulk } => groups(world, thread, bulk)?.committed += 1,
         Op::WaitGroup { bulk, pending } => wait(world, thread, bulk, pending)?,
@@ -267,7 +287,7 @@ fn read(
     let mut content = Vec::with_capacity(length);
     let mut hint = 0;
     for (place, _, count) in pieces(place, length) {
-        check(world, place, count, Act::Read { strong: false }, who, &mut hint)?;
+        check(world, place, count, Act::Read(Order::Weak), who, &mut hint)?;
         let (from, start) = bytes(world, place, &mut hint, count)?;
         content.extend_from_slice(&from.data[start..start + count]);
     }

@@ -366,7 +366,7 @@ fn execute(
         }
         Op::MapShared { .. } | Op::CtaRank { .. } => access::map(warp, world, op, active)?,
         Op::StoreAsync { .. } | Op::Copy { .. } | Op::CommitGroup { .. } | Op::WaitGroup { .. } => {
-            asynchronous::execute(warp, world, op, active)?
+            asynchronous::execute(warp, world, op, pc, active)?
         }
     }
     Ok(Flow::Next)

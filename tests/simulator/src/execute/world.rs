@@ -86,6 +86,7 @@ pub(crate) struct World<'a> {
     pub readers: &'a mut Readers,
     pub random: &'a mut Random,
     pub noise: Option<u64>,
+    pub shuffles_order: bool,
     /// Lanes of other warps that go on.
     pub wakes: Vec<Wake>,
     pub cluster: ClusterBarrier,
