@@ -281,7 +281,7 @@ impl Memory {
     /// Forgets who touched what: a launch begins.
     pub(crate) fn clear_records(&mut self) {
         for page in self.allocations.iter_mut().flat_map(|a| &mut a.pages).flatten() {
-            page.records = Vec::new();
+            page.clear_records();
         }
     }
 

@@ -9,7 +9,7 @@ const STRONG: u32 = 1 << 31;
 /// In place of a reader: the number of a set of readers.
 const SET: u32 = 1 << 31;
 
-/// The last writer of a byte and those who read it since. Threads are counted over all clusters of
+/// The last writer of some bytes and those who read them since. Threads are counted over all clusters of
 /// the launch, from 1; 0 is nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -66,8 +66,8 @@ pub(crate) struct Conflict {
 /// Readers of which none is ordered before another, or was when they were last sorted out.
 struct Set {
     entries: Vec<(u32, u32)>,
-    /// How many bytes refer to it.
-    bytes: usize,
+    /// How many records refer to it.
+    records: usize,
     /// The number of entries at which those that are ordered before others are removed.
     limit: usize,
 }
@@ -86,6 +86,13 @@ impl Readers {
 
     pub fn begin_cluster(&mut self, base: u32) {
         self.base = base;
+    }
+
+    /// Every one of these records becomes two.
+    pub fn doubled(&mut self, records: &[Record]) {
+        for record in records.iter().filter(|record| record.reader & SET != 0) {
+            self.sets[(record.reader & !SET) as usize].records += 1;
+        }
     }
 
     /// Whether an access of `who`, counted from 1, is ordered before the view's.
@@ -139,7 +146,7 @@ impl Readers {
         Ok(())
     }
 
-    /// The record of `run` bytes after one more thread has read them.
+    /// What becomes of `run` equal records after one more thread has read them.
     fn add_reader(
         &mut self,
         mut record: Record,
@@ -152,12 +159,12 @@ impl Readers {
             if self.sets[at].entries.last() == Some(&reader) {
                 return record;
             }
-            if self.sets[at].bytes == run {
+            if self.sets[at].records == run {
                 self.extend(at, view, reader);
                 return record;
             }
-            // The other bytes of the set have other readers from here on.
-            self.sets[at].bytes -= run;
+            // The other records of the set have other readers from here on.
+            self.sets[at].records -= run;
             let entries = self.sets[at].entries.clone();
             record.reader = self.add_set(entries, run);
             self.extend(self.sets.len() - 1, view, reader);
@@ -173,8 +180,8 @@ impl Readers {
         record
     }
 
-    fn add_set(&mut self, entries: Vec<(u32, u32)>, bytes: usize) -> u32 {
-        self.sets.push(Set { entries, bytes, limit: 16 });
+    fn add_set(&mut self, entries: Vec<(u32, u32)>, records: usize) -> u32 {
+        self.sets.push(Set { entries, records, limit: 16 });
         SET | (self.sets.len() as u32 - 1)
     }
 
@@ -228,7 +235,7 @@ impl Readers {
                 last = Some(*record);
             }
             if record.reader & SET != 0 {
-                self.sets[(record.reader & !SET) as usize].bytes -= 1;
+                self.sets[(record.reader & !SET) as usize].records -= 1;
             }
             *record = after;
         }

@@ -271,7 +271,7 @@ pub(crate) fn check(
         Who::Thread(thread) => View::Thread(clocks, thread),
         Who::Agent(snapshot, agent, clock) => View::Agent(snapshot, agent, clock),
     };
-    let records = bytes.records(start, length);
+    let records = bytes.records(start, length, readers);
     let order = match act {
         Act::Read(order) => readers.read(records, view, order),
         Act::Write { strong } => readers.write(records, view, strong),
