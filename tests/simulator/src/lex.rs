@@ -71,3 +71,17 @@ fn word_length(text: &str) -> usize {
         }
     }
 }
+
+/// Tokens as a person would write them.
+pub(crate) fn join(words: &[&str]) -> String {
+    let mut text = String::new();
+    for word in words {
+        let tight = matches!(*word, "," | "]" | "}" | ";" | "+" | "|" | ">" | "<" | ":" | ")");
+        let after = text.ends_with(['[', '{', '@', '!', '+', '-', '|', '<', '(']);
+        if !text.is_empty() && !tight && !after {
+            text.push(' ');
+        }
+        text += word;
+    }
+    text
+}

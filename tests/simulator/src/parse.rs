@@ -135,7 +135,7 @@ impl Parser<'_> {
     fn line_text(&self, line: usize) -> String {
         let words: Vec<&str> =
             self.tokens.iter().filter(|t| t.line == line).map(|t| t.text.as_str()).collect();
-        words.join(" ")
+        crate::lex::join(&words)
     }
 
     fn rest_of_line(&mut self) -> Vec<String> {

@@ -32,7 +32,7 @@ pub(crate) fn code(
     let mut constants = HashMap::new();
     for statement in statements {
         let words: Vec<&str> = statement.tokens.iter().map(|token| token.text.as_str()).collect();
-        let text = words.join(" ");
+        let text = crate::lex::join(&words);
         let refuse = |what: Refusal| {
             let mut error = Error::new(Kind::Parse, what).at(statement.line, &text);
             error.kernel.clone_from(&entry.name);
