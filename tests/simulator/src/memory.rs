@@ -175,25 +175,44 @@ impl Memory {
     /// with the first address, if nobody has written one of them.
     pub fn read(&mut self, address: u64, length: usize) -> Result<Vec<u8>, Error> {
         let at = self.range(address, length as u64)?;
-        let mut content = Vec::with_capacity(length);
         let mut next = address;
-        while content.len() < length {
+        while next < address + length as u64 {
             let (number, place) = self.allocations[at].place(next);
             let page = self.allocations[at].page(number);
-            let count = (page.data.len() - place).min(length - content.len());
+            let count = (page.data.len() - place).min((address + length as u64 - next) as usize);
             let range = place..place + count;
-            if let Some(offset) = page.state[range.clone()].iter().position(|&s| s != WRITTEN) {
-                let mut error = Error::new(
-                    Kind::Uninitialised,
-                    format!("nobody wrote {}", self.describe(next + offset as u64)),
-                );
-                error.address = Some(next + offset as u64);
+            if let Some(offset) = page.state[range].iter().position(|&state| state != WRITTEN) {
+                let first = next + offset as u64;
+                let what = format!("nobody wrote {}", self.describe(first));
+                let mut error = Error::new(Kind::Uninitialised, what);
+                error.address = Some(first);
                 return Err(error);
             }
-            content.extend_from_slice(&page.data[range]);
             next += count as u64;
         }
+        self.peek(address, length)
+    }
+
+    /// Reads bytes whether or not somebody wrote them, as a copy to the host does.
+    ///
+    /// # Errors
+    /// [`Kind::OutOfBounds`] if they do not lie within one allocation.
+    pub fn peek(&mut self, address: u64, length: usize) -> Result<Vec<u8>, Error> {
+        let at = self.range(address, length as u64)?;
+        let mut content = Vec::with_capacity(length);
+        while content.len() < length {
+            let (number, place) = self.allocations[at].place(address + content.len() as u64);
+            let page = self.allocations[at].page(number);
+            let count = (page.data.len() - place).min(length - content.len());
+            content.extend_from_slice(&page.data[place..place + count]);
+        }
         Ok(content)
+    }
+
+    /// The first address and the length of the allocation that holds an address.
+    pub fn allocation(&self, address: u64) -> Option<(Pointer, u64)> {
+        let allocation = &self.allocations[self.find(address)?];
+        Some((Pointer(allocation.start), allocation.length))
     }
 
     /// Whether every byte of a range has been written, and if so, by host, fill or kernel alike.

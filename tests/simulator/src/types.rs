@@ -10,6 +10,10 @@ pub(crate) enum Type {
     Unsigned(u32),
     /// `.s8` to `.s64`.
     Signed(u32),
+    /// `.u16x2`, or signed `.s16x2`.
+    Pair {
+        signed: bool,
+    },
     F16,
     Bf16,
     F16x2,
@@ -23,6 +27,8 @@ impl Type {
     pub fn parse(text: &str) -> Option<Type> {
         Some(match text {
             "pred" => Type::Pred,
+            "u16x2" => Type::Pair { signed: false },
+            "s16x2" => Type::Pair { signed: true },
             "f16" => Type::F16,
             "bf16" => Type::Bf16,
             "f16x2" => Type::F16x2,
@@ -50,7 +56,7 @@ impl Type {
             Type::Pred => 1,
             Type::Bits(bits) | Type::Unsigned(bits) | Type::Signed(bits) => bits,
             Type::F16 | Type::Bf16 => 16,
-            Type::F16x2 | Type::Bf16x2 | Type::F32 => 32,
+            Type::Pair { .. } | Type::F16x2 | Type::Bf16x2 | Type::F32 => 32,
             Type::F32x2 | Type::F64 => 64,
         }
     }

@@ -56,6 +56,7 @@ fn one_element_beyond_shared_memory() {
     fails("st.shared.u32 [dynamic+100], 1;", out, &["past the end of dynamic shared memory"]);
     fails("st.shared.u32 [dynamic+-4], 1;", out, &["before dynamic shared memory"]);
     fails("st.shared.u32 [0], 1;", out, &["before a"]);
+    fails("cvta.shared.u64 %rd1, 1024; st.shared.u32 [%rd1], 1;", out, &["a generic one?"]);
     fails(
         "mov.u64 %rd1, a; cvta.shared.u64 %rd1, %rd1; st.u32 [%rd1+64], 1;",
         out,
@@ -95,6 +96,13 @@ fn bytes_that_nobody_wrote() {
     let error = memory.read(out, 4).unwrap_err();
     assert_eq!((error.kind, error.address), (kind, Some(out)));
     assert!(memory.is_written(out + 2, 2).unwrap() && !memory.is_written(out + 2, 3).unwrap());
+    assert_eq!(memory.peek(out + 2, 2).unwrap(), [7, 0]);
+    assert_eq!(memory.peek(out, 4).unwrap()[2..], [7, 0]);
+    let (start, length) = memory.allocation(out + 9).unwrap();
+    assert_eq!((start.address(), length), (out, 4096));
+    assert_eq!(memory.allocation(out - 1), None);
+    memory.protect(out, true).unwrap();
+    memory.write(out, &[1]).unwrap(); // the host may
     memory.forget(out + 2, 1).unwrap();
     assert!(!memory.is_written(out + 2, 2).unwrap());
 }
@@ -336,4 +344,20 @@ fn parameters_are_laid_out_and_bounded() {
     );
     let beyond = Module::parse(&text.replace("[%rd2+16]", "[%rd2+32]")).unwrap();
     assert_eq!(launch.run(&beyond, &mut memory).unwrap_err().kind, Kind::OutOfBounds);
+}
+
+#[test]
+fn protected_memory_is_not_written() {
+    let module = Module::parse(&kernel("", "st.global.u32 [%rd38], 1;")).unwrap();
+    let mut memory = Memory::new();
+    let out = memory.allocate("out", 4, 0, Fill::Byte(9)).address();
+    let mut launch = threads(1);
+    launch.params = Params::new().u64(out).u64(0).finish();
+    memory.protect(out, true).unwrap();
+    let error = launch.run(&module, &mut memory).unwrap_err();
+    assert_eq!(error.kind, Kind::OutOfBounds);
+    assert!(error.to_string().contains("out is read-only"), "{error}");
+    memory.protect(out, false).unwrap();
+    launch.run(&module, &mut memory).unwrap();
+    assert_eq!(memory.read(out, 4).unwrap(), [1, 0, 0, 0]);
 }

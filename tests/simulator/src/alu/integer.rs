@@ -95,6 +95,39 @@ pub(crate) fn binary(name: &str, ty: Type, sat: bool) -> Option<F2> {
     }
 }
 
+/// `add`, `min` and `max` of two values of 16 bits.
+pub(crate) fn pairs(name: &str, signed: bool) -> Option<F2> {
+    fn both(a: u64, b: u64, f: F2) -> u64 {
+        f(a & 0xffff, b & 0xffff) | f(a >> 16, b >> 16) << 16
+    }
+    Some(match (name, signed) {
+        ("add", _) => |a, b| both(a, b, add::<16>),
+        ("min", false) => |a, b| both(a, b, min_u::<16>),
+        ("max", false) => |a, b| both(a, b, max_u::<16>),
+        ("min", true) => |a, b| both(a, b, min_s::<16>),
+        ("max", true) => |a, b| both(a, b, max_s::<16>),
+        _ => return None,
+    })
+}
+
+/// `dp4a`: `c` plus the sum of the products of four bytes; whether `a` and `b` are signed.
+pub(crate) fn dot4(a_signed: bool, b_signed: bool) -> F3 {
+    fn dot<const A: bool, const B: bool>(a: u64, b: u64, c: u64) -> u64 {
+        let byte = |value: u64, at: u32, signed: bool| {
+            let byte = value >> (8 * at) & 0xff;
+            if signed { extend(byte, 8) } else { byte as i64 }
+        };
+        let products = (0..4).map(|at| byte(a, at, A) * byte(b, at, B));
+        c.wrapping_add_signed(products.sum()) & mask(32)
+    }
+    match (a_signed, b_signed) {
+        (false, false) => dot::<false, false>,
+        (false, true) => dot::<false, true>,
+        (true, false) => dot::<true, false>,
+        (true, true) => dot::<true, true>,
+    }
+}
+
 /// `redux.sync`: a function that is applied lane by lane.
 pub(crate) fn reduction(name: &str, ty: Type, abs: bool, nan: bool) -> Option<F2> {
     match (name, ty) {

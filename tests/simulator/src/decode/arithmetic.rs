@@ -14,14 +14,17 @@ impl Decoder<'_> {
             "shf" => return self.shf(),
             "lop3" => return self.lop3(),
             "bfi" => return self.bfi(),
+            "dp4a" => return self.dp4a(),
             "testp" | "copysign" => return self.special_float(),
             _ => {}
         }
         let Some(ty) = self.modifiers.iter().find_map(|modifier| Type::parse(modifier)) else {
             return self.unknown();
         };
-        if ty == Type::Pred {
-            return self.predicate_logic();
+        match ty {
+            Type::Pred => return self.predicate_logic(),
+            Type::Pair { signed } => return self.pairs(signed),
+            _ => {}
         }
         if ty.is_integer() { self.integer_arithmetic() } else { self.float_arithmetic() }
     }
@@ -82,6 +85,20 @@ impl Decoder<'_> {
             _ => return self.unknown(),
         };
         Ok(Op::Predicate { to, a, b, f })
+    }
+
+    fn pairs(&mut self, signed: bool) -> Result<Op, Refusal> {
+        let ty = self.ty()?;
+        let f = integer::pairs(&self.root, signed);
+        let f = f.ok_or_else(|| format!("{} of pairs is not modelled", self.root))?;
+        Ok(Op::Binary { to: self.dst()?, a: self.src(ty)?, b: self.src(ty)?, f })
+    }
+
+    fn dp4a(&mut self) -> Result<Op, Refusal> {
+        let (a, b) = (self.ty()?, self.ty()?);
+        let f = integer::dot4(a.is_signed(), b.is_signed());
+        let (to, a, b, c) = (self.dst()?, self.src(a)?, self.src(b)?, self.src(U32)?);
+        Ok(Op::Ternary { to, a, b, c, f })
     }
 
     fn prmt(&mut self) -> Result<Op, Refusal> {

@@ -93,12 +93,14 @@ struct Decoder<'a> {
 impl Decoder<'_> {
     fn op(&mut self) -> Result<Op, Refusal> {
         match self.root.as_str() {
-            "mov" | "cvta" | "selp" | "slct" | "setp" | "set" | "cvt" | "pack" => self.moves(),
+            "mov" | "cvta" | "isspacep" | "selp" | "slct" | "setp" | "set" | "cvt" | "pack" => {
+                self.moves()
+            }
             "ex2" | "lg2" | "rcp" | "sqrt" | "rsqrt" | "sin" | "cos" | "tanh" => self.mufu(),
             "add" | "sub" | "mul" | "mad" | "fma" | "div" | "rem" | "min" | "max" | "neg"
             | "abs" | "and" | "or" | "xor" | "not" | "cnot" | "shl" | "shr" | "shf" | "bfe"
             | "bfi" | "brev" | "clz" | "popc" | "bfind" | "prmt" | "lop3" | "sad" | "copysign"
-            | "testp" | "bmsk" | "szext" => self.arithmetic(),
+            | "testp" | "dp4a" => self.arithmetic(),
             "ld" | "ldu" | "st" | "atom" | "red" | "prefetch" | "prefetchu" | "discard" => {
                 self.memory()
             }

@@ -4,7 +4,7 @@ use super::operands::Arg;
 use super::{Decoder, Refusal};
 use crate::alu::compare;
 use crate::alu::convert;
-use crate::module::SHARED_WINDOW;
+use crate::module::{LOCAL_WINDOW, PARAMETERS, SHARED_WINDOW, VARIABLES};
 use crate::op::{Op, Special};
 use crate::types::Type;
 
@@ -13,6 +13,7 @@ impl Decoder<'_> {
         match self.root.as_str() {
             "mov" => self.mov(),
             "cvta" => self.cvta(),
+            "isspacep" => self.is_space(),
             "selp" => {
                 let ty = self.ty()?;
                 let (to, a, b) = (self.dst()?, self.src(ty)?, self.src(ty)?);
@@ -69,6 +70,22 @@ impl Decoder<'_> {
             _ => return Err(format!("cvta of .{space} is not modelled")),
         };
         Ok(Op::Unary { to, a, f })
+    }
+
+    fn is_space(&mut self) -> Result<Op, Refusal> {
+        let space = self.next_modifier();
+        let p = self.predicates()?.0;
+        let a = self.src(Type::Unsigned(64))?;
+        let f: fn(u64, u64) -> bool = match space.as_str() {
+            "shared" | "shared::cta" | "shared::cluster" => {
+                |a, _| (SHARED_WINDOW..LOCAL_WINDOW).contains(&a)
+            }
+            "local" => |a, _| (LOCAL_WINDOW..PARAMETERS).contains(&a),
+            "param" => |a, _| (PARAMETERS..VARIABLES).contains(&a),
+            "global" => |a, _| !(SHARED_WINDOW..VARIABLES).contains(&a),
+            _ => return Err(format!("isspacep.{space} is not modelled")),
+        };
+        Ok(Op::Compare { p, q: None, a, b: a, f, with: None })
     }
 
     fn slct(&mut self) -> Result<Op, Refusal> {

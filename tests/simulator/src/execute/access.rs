@@ -39,7 +39,10 @@ pub(crate) fn place(
     own: usize,
 ) -> Result<Place, Fault> {
     let shared = |address: u64| {
-        let address = address & mask(32);
+        if address >> 32 != 0 {
+            let what = "no address of shared memory has more than 32 bits: a generic one?";
+            return Err(Fault::new(Kind::OutOfBounds, what).address(address));
+        }
         let rank = (address >> SHARED_BITS) as usize;
         let cta = if rank == 0 { own } else { rank - 1 };
         if cta >= world.ctas.len() {
