@@ -36,6 +36,7 @@
 //!
 //! The README says what is modelled, what is not, and how to read an error.
 
+mod allocate;
 mod alu;
 mod bytes;
 mod clocks;

@@ -68,6 +68,15 @@ impl Names {
         names.iter().map(|name| self.target(scope, name)).collect()
     }
 
+    /// Gives every register but predicates a new number.
+    pub fn renumber(&mut self, numbers: &[u32]) {
+        for register in self.scopes.iter_mut().flat_map(|scope| scope.registers.values_mut()) {
+            if register.ty != Type::Pred {
+                register.index = numbers[register.index as usize];
+            }
+        }
+    }
+
     fn find<T>(&self, mut scope: usize, get: impl Fn(&Scope) -> Option<T>) -> Option<T> {
         loop {
             if let Some(found) = get(&self.scopes[scope]) {

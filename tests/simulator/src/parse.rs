@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::allocate;
 use crate::decode;
 use crate::error::{Error, Kind};
 use crate::lex::{Token, tokens};
@@ -450,7 +451,7 @@ impl Parser<'_> {
 /// Places the variables and decodes the statements.
 fn finish(
     mut entry: Entry,
-    names: Names,
+    mut names: Names,
     statements: Vec<Statement>,
     shared: Vec<Declaration>,
     globals: &[Variable],
@@ -474,6 +475,7 @@ fn finish(
     entry.dynamic_shared = start.place(end, None).address;
     addresses.extend(dynamic.into_iter().map(|declared| (declared.name, entry.dynamic_shared)));
     addresses.extend(entry.local.iter().map(|local| (local.name.clone(), local.address)));
+    entry.registers = allocate::registers(&mut names, &statements, entry.registers);
     decode::code(&mut entry, &names, &addresses, &statements)?;
     Ok(entry)
 }

@@ -107,6 +107,29 @@ fn lanes_part_and_meet_again() {
 }
 
 #[test]
+fn loops_keep_what_they_bring_back() {
+    // %r1 is written in the first round only, %r6 read before it is written: their places must not
+    // be given to the values that live in between.
+    let body = "mov.u32 %r0, 0; mov.u32 %r2, 0; bra.uni LOOP;
+        LOOP: setp.ne.u32 %p0, %r2, 0; @%p0 bra SKIP; mov.u32 %r1, 5; mov.u32 %r6, 1;
+        SKIP: add.u32 %r0, %r0, %r1; add.u32 %r0, %r0, %r6;
+        add.u32 %r3, %r0, 100; add.u32 %r4, %r3, 100; add.u32 %r5, %r4, 100; mov.u32 %r6, %r2;
+        add.u32 %r2, %r2, 1; setp.lt.u32 %p1, %r2, 4; @%p1 bra LOOP;";
+    assert_eq!(lanes(body), all(|_| 4 * 5 + 1 + 1 + 2));
+    // A register of an outer loop outlives those of the inner one.
+    let body = "mov.u32 %r1, 0; mov.u32 %r0, 0;
+        OUTER: add.u32 %r9, %r1, 7; mov.u32 %r2, 0;
+        INNER: add.u32 %r3, %r2, 1; add.u32 %r4, %r3, %r9; add.u32 %r0, %r0, %r4;
+        mov.u32 %r2, %r3; setp.lt.u32 %p0, %r2, %r39; @%p0 bra INNER;
+        add.u32 %r5, %r1, 1; mov.u32 %r1, %r5; setp.lt.u32 %p1, %r1, 3; @%p1 bra OUTER;";
+    let sum = |lane: u32| {
+        let inner = |n: u32| (1..=lane.max(1)).map(|step| step + n + 7).sum::<u32>();
+        (0..3).map(inner).sum()
+    };
+    assert_eq!(lanes(body), all(sum));
+}
+
+#[test]
 fn branch_tables_and_nested_scopes() {
     let body = "and.b32 %r1, %r39, 1;
         T: .branchtargets EVEN, ODD;
