@@ -35,6 +35,7 @@
 //! ```
 //!
 //! The README says what is modelled, what is not, and how to read an error.
+#![forbid(unsafe_code)]
 
 mod allocate;
 mod alu;

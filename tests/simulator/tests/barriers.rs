@@ -110,6 +110,20 @@ fn a_write_after_a_read_needs_a_barrier_too() {
 }
 
 #[test]
+fn readers_of_a_byte_are_not_those_of_its_neighbours() {
+    // Warps 0 and 1 read 16 bytes, then let warp 3 overwrite one; warp 2 reads another one, unordered.
+    let text = kernel(SHARED, "setp.eq.u32 %p0, %r39, 0; @%p0 st.shared.v4.u32 [a], {1, 2, 3, 4}; bar.sync 0;
+        shr.u32 %r5, %r39, 5; setp.eq.u32 %p1, %r5, 2; @%p1 bra TWO; setp.eq.u32 %p1, %r5, 3; @%p1 bra THREE;
+        ld.shared.v4.u32 {%r0,%r1,%r2,%r3}, [a]; bar.sync 1, 96; ret;
+        TWO: ld.shared.u8 %r0, [a]; ret;
+        THREE: bar.sync 1, 96; setp.eq.u32 %p0, %r39, 96; @%p0 st.shared.u8 [a+8], 1; st.global.u32 [%rd38], 7;")
+        .replace("st.global.u32 [%rd38]", "@%p0 st.global.u32 [%rd38]");
+    passes(&text, &threads(128), &[7]);
+    // The byte that warp 2 reads is another matter.
+    fails(&text.replace("[a+8]", "[a]"), &threads(128), Kind::Race, &["a + 0 bytes"]);
+}
+
+#[test]
 fn arrivals_without_waiting_order_the_waiter() {
     let text = kernel(
         SHARED,
