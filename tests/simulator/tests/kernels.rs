@@ -1,12 +1,12 @@
 //! Whole kernels as NVRTC emits them: the committed PTX in `ptx/`, and, where NVRTC is found, what
 //! it makes of the same sources now. Results are compared, never text.
-#![allow(unsafe_code)] // NVRTC is a C library, loaded at run time
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::path::{Path, PathBuf};
-use std::ptr;
+use std::io::Write;
+use std::path::PathBuf;
 
-use libloading::{Library, Symbol};
+use xent::cuda::compile::{Image, Request, Source, compile};
+use xent::cuda::nvrtc::Nvrtc;
+use xent::cuda::target::{Capability, Target};
 use xent_simulator::{Error, Fill, Kind, Launch, Memory, Module, Params, Stats};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ptx");
@@ -216,7 +216,7 @@ fn committed_ptx_computes_what_it_should() {
 }
 
 #[test]
-fn a_large_row_takes_well_under_a_second() {
+fn large_rows_compute_what_they_should() {
     let text = &committed("softmax").pop().unwrap().1;
     let start = std::time::Instant::now();
     let stats = softmax_of(text, 1, (4, 128_256)).unwrap_or_else(|error| panic!("{error}"));
@@ -226,7 +226,6 @@ fn a_large_row_takes_well_under_a_second() {
          of lanes per second",
         stats.lane_instructions as f64 / seconds / 1e6
     );
-    assert!(seconds < 4.0, "{seconds} s");
 }
 
 /// A line of the text that holds `part`, replaced wherever it stands, for the n-th time.
@@ -281,127 +280,38 @@ fn bugs_in_whole_kernels_are_found() {
     }
 }
 
-// ---- NVRTC
-
-/// Every libnvrtc of `XENT_NVRTC` (paths separated by colons) and of wheels in `target/tools`.
-fn libraries() -> Vec<PathBuf> {
-    if let Some(paths) = std::env::var_os("XENT_NVRTC") {
-        return std::env::split_paths(&paths).collect();
+/// The NVRTC of `XENT_NVRTC_13` and `XENT_NVRTC_12`, which name folders, else whichever is found.
+fn libraries() -> Vec<&'static Nvrtc> {
+    let named = ["XENT_NVRTC_13", "XENT_NVRTC_12"].map(std::env::var_os);
+    let mut libraries: Vec<_> =
+        named.into_iter().flatten().map(|folder| Nvrtc::open(folder).unwrap()).collect();
+    if libraries.is_empty() {
+        libraries.extend(Nvrtc::find());
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut found = Vec::new();
-    for venv in ["target/tools/lib", ".venv/lib"] {
-        for python in std::fs::read_dir(root.join(venv)).into_iter().flatten().flatten() {
-            let wheels = python.path().join("site-packages/nvidia");
-            for folder in ["cu13/lib", "cuda_nvrtc/lib"] {
-                for file in std::fs::read_dir(wheels.join(folder)).into_iter().flatten().flatten() {
-                    let name = file.file_name().to_string_lossy().into_owned();
-                    if name.starts_with("libnvrtc.so.") {
-                        found.push(file.path());
-                    }
-                }
-            }
-        }
-    }
-    found
-}
-
-struct Nvrtc(Library);
-
-impl Nvrtc {
-    fn open(path: &Path) -> Self {
-        // The wheel of 13.0 does not find its builtins by itself.
-        for file in std::fs::read_dir(path.parent().unwrap()).unwrap().flatten() {
-            if file.file_name().to_string_lossy().starts_with("libnvrtc-builtins.so") {
-                // SAFETY: the library's initialisers are those of NVRTC, which needs it anyway.
-                std::mem::forget(unsafe { Library::new(file.path()) });
-            }
-        }
-        // SAFETY: as above.
-        Nvrtc(unsafe { Library::new(path) }.unwrap())
-    }
-
-    fn call<T>(&self, name: &str) -> Symbol<'_, T> {
-        // SAFETY: every caller names the type that nvrtc.h declares.
-        unsafe { self.0.get(name.as_bytes()) }.unwrap()
-    }
-
-    fn version(&self) -> (c_int, c_int) {
-        let (mut major, mut minor) = (0, 0);
-        let get: Symbol<'_, unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int> =
-            self.call("nvrtcVersion");
-        // SAFETY: both pointers are valid.
-        assert_eq!(unsafe { get(&mut major, &mut minor) }, 0);
-        (major, minor)
-    }
-
-    fn compile(&self, source: &str, arch: u32) -> String {
-        type Create = unsafe extern "C" fn(
-            *mut *mut c_void,
-            *const c_char,
-            *const c_char,
-            c_int,
-            *const *const c_char,
-            *const *const c_char,
-        ) -> c_int;
-        type Compile = unsafe extern "C" fn(*mut c_void, c_int, *const *const c_char) -> c_int;
-        type Size = unsafe extern "C" fn(*mut c_void, *mut usize) -> c_int;
-        type Text = unsafe extern "C" fn(*mut c_void, *mut c_char) -> c_int;
-        let source = CString::new(source).unwrap();
-        let options = [format!("--gpu-architecture=compute_{arch}"), "--std=c++17".into()]
-            .map(|option| CString::new(option).unwrap());
-        let options = options.each_ref().map(|option| option.as_ptr());
-        let mut program = ptr::null_mut();
-        let text = |size: &str, get: &str, program| {
-            let mut length = 0;
-            let (size, get) = (self.call::<Size>(size), self.call::<Text>(get));
-            // SAFETY: the program exists; the buffer has the length that NVRTC asks for.
-            unsafe {
-                assert_eq!(size(program, &mut length), 0);
-                let mut buffer = vec![0u8; length.max(1)];
-                assert_eq!(get(program, buffer.as_mut_ptr().cast()), 0);
-                CStr::from_bytes_until_nul(&buffer).unwrap().to_string_lossy().into_owned()
-            }
-        };
-        // SAFETY: all strings end in NUL and outlive the calls; the program is destroyed by exit.
-        unsafe {
-            let create = self.call::<Create>("nvrtcCreateProgram");
-            let name = c"kernel.cu".as_ptr();
-            let result = create(&mut program, source.as_ptr(), name, 0, ptr::null(), ptr::null());
-            assert_eq!(result, 0);
-            let compile = self.call::<Compile>("nvrtcCompileProgram");
-            let result = compile(program, options.len() as c_int, options.as_ptr());
-            let log = text("nvrtcGetProgramLogSize", "nvrtcGetProgramLog", program);
-            assert_eq!(result, 0, "compute_{arch}: {log}");
-        }
-        text("nvrtcGetPTXSize", "nvrtcGetPTX", program)
-    }
+    libraries
 }
 
 #[test]
 fn fresh_ptx_computes_what_it_should() {
     let libraries = libraries();
     if libraries.is_empty() {
-        eprintln!("SKIPPED: no NVRTC (set XENT_NVRTC, or pip install nvidia-cuda-nvrtc)");
+        assert!(std::env::var_os("CI").is_none(), "no NVRTC on CI");
+        let text = "SKIPPED: no NVRTC (pip install nvidia-cuda-nvrtc, or set XENT_NVRTC)";
+        writeln!(std::io::stderr(), "{text}").ok(); // not eprintln, which would be captured
     }
-    for path in libraries {
-        let nvrtc = Nvrtc::open(&path);
-        let (major, minor) = nvrtc.version();
-        let archs: &[u32] = match major {
-            ..=12 => &[70, 75, 80, 90],
-            _ => &[75, 80, 86, 89, 90, 100, 103, 120],
-        };
+    for nvrtc in libraries {
         for (kernel, least, run) in KERNELS {
-            let source = std::fs::read_to_string(format!("{FOLDER}/{kernel}.cu")).unwrap();
-            for &arch in archs.iter().filter(|&&arch| arch >= least) {
-                let ptx = nvrtc.compile(&source, arch);
+            let text = std::fs::read_to_string(format!("{FOLDER}/{kernel}.cu")).unwrap();
+            let source = Source { name: kernel, text: &text, headers: &[] };
+            let newer = nvrtc.supported().iter().filter(|&&c| c >= Capability::from_arch(least));
+            for &capability in newer {
+                let place = format!("{kernel} by NVRTC {} for {capability:?}", nvrtc.version());
+                let compiled = compile(nvrtc, source, Request::new(Target::Ptx(capability)));
+                let Image::Ptx(ptx) = compiled.unwrap().image else { panic!("{place}: no PTX") };
                 for seed in 0..2 {
-                    run(&ptx, seed).unwrap_or_else(|error| {
-                        panic!("{kernel} by NVRTC {major}.{minor} for sm_{arch}: {error}")
-                    });
+                    run(&ptx, seed).unwrap_or_else(|error| panic!("{place}: {error}"));
                 }
             }
         }
-        println!("NVRTC {major}.{minor}: all kernels for {archs:?}");
     }
 }
