@@ -82,6 +82,8 @@
 //! # Crate features
 //!
 //! * `capi` (default): the C ABI of `include/xent.h`, in the same library.
+//! * `cuda` (default): kernels for NVIDIA GPUs, on Linux. Neither the CUDA toolkit nor a driver is
+//!   needed to build or to load the library. Nothing runs on a GPU yet.
 //! * `header`: makes `include/xent.h` again while building; for developers.
 
 mod args;
@@ -90,6 +92,9 @@ mod call;
 mod capi;
 mod context;
 mod cpu;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+#[doc(hidden)] // for tests and tools of this repository; no part of the API
+pub mod cuda;
 mod device;
 mod dtype;
 mod error;

@@ -1,0 +1,139 @@
+//! What can go wrong before a kernel is compiled. Every text says what would help.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::target::{Target, Version};
+
+/// A kernel that could not be had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// No usable NVRTC in any of the places that are searched.
+    NotFound {
+        /// The places, each with what was there.
+        looked: Vec<String>,
+    },
+    /// A library that was asked for by name cannot be used.
+    Library {
+        /// Its file, or what was asked for.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// A library lacks a function.
+    MissingSymbol {
+        /// Its file.
+        path: PathBuf,
+        /// The function's name.
+        symbol: &'static str,
+    },
+    /// A call failed that only fails when memory does, or by an error of this crate.
+    Call {
+        /// The function.
+        call: &'static str,
+        /// NVRTC's words.
+        reason: String,
+        /// NVRTC's version.
+        nvrtc: Version,
+    },
+    /// A text has a zero byte, which no C string has.
+    ZeroByte {
+        /// The text's name.
+        what: String,
+    },
+    /// The device, the driver and NVRTC do not go together.
+    Target {
+        /// What does not fit.
+        reason: String,
+        /// What would.
+        remedy: String,
+    },
+    /// The source was refused.
+    Compile(Box<CompileError>),
+}
+
+/// The result of this module's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A source that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CompileError {
+    /// The program's name.
+    pub program: String,
+    /// NVRTC's words for the failure.
+    pub reason: String,
+    /// Where the first error is, if the log names a place.
+    pub first: Option<Location>,
+    /// All that NVRTC has to say.
+    pub log: String,
+    /// What was to be made.
+    pub target: Target,
+    /// NVRTC's version.
+    pub nvrtc: Version,
+    /// NVRTC's file.
+    pub library: PathBuf,
+    /// What would help, where it is known.
+    pub remedy: Option<String>,
+}
+
+/// A line of a source, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The program or header.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The compiler's message.
+    pub message: String,
+}
+
+/// How to get NVRTC. The package without a suffix is that of the newest major version.
+const REMEDY: &str = "Get it by `pip install nvidia-cuda-nvrtc` (nvidia-cuda-nvrtc-cu12 for a \
+                      driver of CUDA 12), or with the CUDA toolkit, or set XENT_NVRTC to the \
+                      library's file or folder";
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NotFound { looked } => {
+                f.write_str("NVRTC, the library that compiles the CUDA kernels, was not found:")?;
+                for place in looked {
+                    write!(f, "\n  {place}")?;
+                }
+                write!(f, "\n{REMEDY}.")
+            }
+            Error::Library { path, reason } => {
+                write!(f, "{}: not a usable NVRTC: {reason}. {REMEDY}.", path.display())
+            }
+            Error::MissingSymbol { path, symbol } => {
+                write!(f, "{}: not a usable NVRTC: it lacks {symbol}. {REMEDY}.", path.display())
+            }
+            Error::Call { call, reason, nvrtc } => write!(f, "{call} of NVRTC {nvrtc}: {reason}"),
+            Error::ZeroByte { what } => write!(f, "{what}: has a zero byte"),
+            Error::Target { reason, remedy } => write!(f, "{reason}; {remedy}"),
+            Error::Compile(error) => error.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for CompileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.first {
+            Some(Location { file, line, message }) => write!(f, "{file}({line}): {message}")?,
+            None => write!(f, "{}: {}", self.program, self.reason)?,
+        }
+        write!(f, " [{} for {}, NVRTC {}", self.program, self.target, self.nvrtc)?;
+        write!(f, " of {}]", self.library.display())?;
+        if let Some(remedy) = &self.remedy {
+            write!(f, "\n{remedy}")?;
+        }
+        match self.log.trim_end() {
+            "" => Ok(()),
+            log => write!(f, "\n{log}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+impl std::error::Error for CompileError {}

@@ -1,0 +1,14 @@
+//! Kernels for NVIDIA GPUs: finding NVRTC, which compiles them, and compiling.
+//!
+//! Public for the tests and tools of this repository only, and no part of the crate's API. Nothing
+//! here needs a GPU or a driver.
+
+pub mod compile;
+mod error;
+pub mod nvrtc;
+pub mod report;
+pub mod search;
+pub mod source;
+pub mod target;
+
+pub use error::{CompileError, Error, Location, Result};
