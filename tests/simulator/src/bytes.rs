@@ -1,6 +1,6 @@
 //! A piece of memory: its bytes, which of them have been written, and who touched them last.
 
-use crate::race::Record;
+use crate::race::{Readers, Record};
 
 /// What is known about a byte.
 pub(crate) const UNWRITTEN: u8 = 0;
@@ -15,21 +15,42 @@ pub(crate) const MBARRIER: u8 = 3;
 pub(crate) struct Bytes {
     pub data: Vec<u8>,
     pub state: Vec<u8>,
-    /// One record per byte; empty until somebody asks for them.
-    pub records: Vec<Record>,
+    /// One record for every `1 << shift` bytes; empty until somebody asks for them.
+    records: Vec<Record>,
+    shift: u32,
 }
+
+/// Records begin with one for 16 bytes, and are halved where an access needs it.
+const SHIFT: u32 = 4;
 
 impl Bytes {
     pub fn new(length: usize, fill: u8, state: u8) -> Self {
-        Bytes { data: vec![fill; length], state: vec![state; length], records: Vec::new() }
+        Bytes {
+            data: vec![fill; length],
+            state: vec![state; length],
+            records: Vec::new(),
+            shift: SHIFT,
+        }
     }
 
     /// The records of a range.
-    pub fn records(&mut self, start: usize, length: usize) -> &mut [Record] {
+    pub fn records(&mut self, start: usize, length: usize, readers: &mut Readers) -> &mut [Record] {
         if self.records.is_empty() {
-            self.records = vec![Record::default(); self.data.len()];
+            let count = self.data.len().div_ceil(1 << self.shift);
+            self.records = vec![Record::default(); count];
         }
-        &mut self.records[start..start + length]
+        while (start | length) & ((1 << self.shift) - 1) != 0 {
+            readers.doubled(&self.records);
+            self.records = self.records.iter().flat_map(|&record| [record; 2]).collect();
+            self.shift -= 1;
+        }
+        &mut self.records[start >> self.shift..(start + length) >> self.shift]
+    }
+
+    /// Forgets who touched what.
+    pub fn clear_records(&mut self) {
+        self.records = Vec::new();
+        self.shift = SHIFT;
     }
 
     /// The value of up to 8 bytes.

@@ -40,9 +40,9 @@ pub struct Error {
     /// The kernel; empty before one is known.
     pub kernel: String,
     /// Line of the PTX text, from 1; 0 where there is none.
-    pub line: usize,
+    pub line: u32,
     /// The text of the instruction.
-    pub text: String,
+    pub text: Box<str>,
     /// `%ctaid` of the thread.
     pub cta: Option<[u32; 3]>,
     /// The warp within its CTA.
@@ -61,7 +61,7 @@ impl Error {
             kind,
             kernel: String::new(),
             line: 0,
-            text: String::new(),
+            text: Box::default(),
             cta: None,
             warp: None,
             lane: None,
@@ -72,8 +72,8 @@ impl Error {
 
     pub(crate) fn at(mut self, line: usize, text: &str) -> Self {
         if self.line == 0 {
-            self.line = line;
-            self.text = text.to_owned();
+            self.line = line as u32;
+            self.text = text.into();
         }
         self
     }

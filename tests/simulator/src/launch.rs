@@ -33,6 +33,9 @@ pub struct Launch {
     pub noise: Option<u64>,
     /// Run only these clusters, counted along x, then y, then z; empty: all.
     pub only: Vec<u64>,
+    /// Whether shuffles, votes and their kind order accesses to memory between the lanes of their
+    /// mask. The CUDA guide promises that of `__syncwarp` alone; `false` holds a kernel to it.
+    pub shuffles_order: bool,
     /// The most instructions (of warps) that the launch may execute.
     pub limit: u64,
     /// The most shared memory of a CTA in bytes, static and dynamic.
@@ -52,7 +55,8 @@ impl Launch {
             seed: 0,
             noise: None,
             only: Vec::new(),
-            limit: 1 << 36,
+            limit: 1 << 30,
+            shuffles_order: true,
             most_shared: 227 * 1024,
         }
     }

@@ -56,5 +56,5 @@ mod types;
 
 pub use error::{Error, Kind};
 pub use launch::{Launch, Params, Stats};
-pub use memory::{Fill, Memory, Pointer};
+pub use memory::{Fill, Memory, Pointer, Rule};
 pub use module::{Entry, Module};

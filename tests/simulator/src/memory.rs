@@ -26,6 +26,9 @@ impl Pointer {
     }
 }
 
+/// Writes the bytes of an allocation from an offset on.
+pub type Rule = dyn Fn(u64, &mut [u8]) + Send + Sync;
+
 /// What a kernel reads where nobody has written.
 #[derive(Clone)]
 pub enum Fill {
@@ -35,7 +38,7 @@ pub enum Fill {
     Byte(u8),
     /// Bytes from the given offset on, as a function of the offset alone: the content of tensors
     /// that are too large to exist.
-    Rule(Arc<dyn Fn(u64, &mut [u8]) + Send + Sync>),
+    Rule(Arc<Rule>),
 }
 
 impl fmt::Debug for Fill {
@@ -278,7 +281,7 @@ impl Memory {
     /// Forgets who touched what: a launch begins.
     pub(crate) fn clear_records(&mut self) {
         for page in self.allocations.iter_mut().flat_map(|a| &mut a.pages).flatten() {
-            page.records = Vec::new();
+            page.clear_records();
         }
     }
 

@@ -21,11 +21,24 @@ pub(crate) enum Src {
     Constant(u32),
 }
 
+/// A boolean operator on the predicates of all lanes.
+pub(crate) type Combine = fn(u32, u32) -> u32;
+
 /// A predicate that is read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pred {
     Register { index: u32, negated: bool },
     Constant(bool),
+}
+
+/// How a load sees what others write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Weak,
+    /// Volatile, relaxed or acquire: it may meet writes and atomics of that kind.
+    Strong,
+    /// `.nc`: the launch must never write what is read.
+    Constant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -235,7 +248,7 @@ pub(crate) enum Op {
         a: Src,
         b: Src,
         f: fn(u64, u64) -> bool,
-        with: Option<(fn(u32, u32) -> u32, Pred)>,
+        with: Option<(Combine, Pred)>,
     },
     /// `set`: `yes` or 0 in a register.
     Set {
@@ -257,7 +270,7 @@ pub(crate) enum Op {
         to: u32,
         a: Pred,
         b: Pred,
-        f: fn(u32, u32) -> u32,
+        f: Combine,
     },
     Load {
         space: Space,
@@ -266,7 +279,7 @@ pub(crate) enum Op {
         sign: Option<u32>,
         to: Vec<Option<Dst>>,
         at: Address,
-        strong: bool,
+        order: Order,
     },
     Store {
         space: Space,

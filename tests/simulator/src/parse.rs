@@ -192,7 +192,7 @@ impl Parser<'_> {
             alignment = Some(self.number()?);
         }
         let mut ty = self.word()?;
-        while ty == ".attribute" || ty == ".ptr" {
+        if ty == ".attribute" {
             return Err(self.error("this attribute is not modelled"));
         }
         let lanes = match ty.as_str() {

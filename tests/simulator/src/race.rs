@@ -1,6 +1,7 @@
 //! Who touched a byte last, and whether that is ordered before who touches it now.
 
 use crate::clocks::{Clocks, known};
+use crate::op::Order;
 
 /// Added to the clock of a write: the access was atomic, or strong.
 const STRONG: u32 = 1 << 31;
@@ -8,7 +9,7 @@ const STRONG: u32 = 1 << 31;
 /// In place of a reader: the number of a set of readers.
 const SET: u32 = 1 << 31;
 
-/// The last writer of a byte and those who read it since. Threads are counted over all clusters of
+/// The last writer of some bytes and those who read them since. Threads are counted over all clusters of
 /// the launch, from 1; 0 is nobody.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -16,6 +17,8 @@ pub(crate) struct Record {
     write_clock: u32,
     reader: u32,
     read_clock: u32,
+    /// Somebody read it with `.nc`.
+    constant: bool,
 }
 
 /// Who makes an access, and what it knows.
@@ -56,11 +59,22 @@ pub(crate) struct Conflict {
     /// Thread or agent, counted over all clusters from 0.
     pub other: u32,
     pub wrote: bool,
+    /// A read with `.nc` is involved, which no order makes right.
+    pub constant: bool,
 }
 
-/// Sets of readers of which none is ordered before another, and the place of the cluster.
+/// Readers of which none is ordered before another, or was when they were last sorted out.
+struct Set {
+    entries: Vec<(u32, u32)>,
+    /// How many records refer to it.
+    records: usize,
+    /// The number of entries at which those that are ordered before others are removed.
+    limit: usize,
+}
+
+/// Sets of readers, and the place of the cluster.
 pub(crate) struct Readers {
-    sets: Vec<Vec<(u32, u32)>>,
+    sets: Vec<Set>,
     /// The number of the first thread of the cluster that runs.
     base: u32,
 }
@@ -72,6 +86,13 @@ impl Readers {
 
     pub fn begin_cluster(&mut self, base: u32) {
         self.base = base;
+    }
+
+    /// Every one of these records becomes two.
+    pub fn doubled(&mut self, records: &[Record]) {
+        for record in records.iter().filter(|record| record.reader & SET != 0) {
+            self.sets[(record.reader & !SET) as usize].records += 1;
+        }
     }
 
     /// Whether an access of `who`, counted from 1, is ordered before the view's.
@@ -90,58 +111,96 @@ impl Readers {
         &mut self,
         records: &mut [Record],
         view: View<'_>,
-        strong: bool,
+        order: Order,
     ) -> Result<(), Conflict> {
+        let strong = order == Order::Strong;
+        let constant = order == Order::Constant;
         let (me, clock) = (self.base + view.index() as u32 + 1, view.clock());
-        let mut last: Option<(Record, Record)> = None;
-        for record in records {
+        let mut rest = records;
+        while let Some(&record) = rest.first() {
+            let run = rest.iter().take_while(|other| **other == record).count();
+            let (bytes, after) = rest.split_at_mut(run);
+            rest = after;
             if record.reader == me && record.read_clock == clock {
                 continue;
             }
-            if let Some((before, after)) = last
-                && before == *record
-            {
-                *record = after;
-                continue;
+            if constant && record.writer != 0 {
+                return Err(Conflict { other: record.writer - 1, wrote: true, constant });
             }
-            let before = *record;
             if record.writer != 0 && !(strong && record.write_clock & STRONG != 0) {
                 let written = record.write_clock & !STRONG;
                 if !self.ordered(view, record.writer, written) {
-                    return Err(Conflict { other: record.writer - 1, wrote: true });
+                    return Err(Conflict {
+                        other: record.writer - 1,
+                        wrote: true,
+                        constant: false,
+                    });
                 }
             }
             if !strong {
-                self.add_reader(record, view, me, clock);
+                let mut after = self.add_reader(record, run, view, (me, clock));
+                after.constant |= constant;
+                bytes.fill(after);
             }
-            last = (record.reader & SET == 0).then_some((before, *record));
         }
         Ok(())
     }
 
-    fn add_reader(&mut self, record: &mut Record, view: View<'_>, me: u32, clock: u32) {
+    /// What becomes of `run` equal records after one more thread has read them.
+    fn add_reader(
+        &mut self,
+        mut record: Record,
+        run: usize,
+        view: View<'_>,
+        reader: (u32, u32),
+    ) -> Record {
         if record.reader & SET != 0 {
-            let mut set = std::mem::take(&mut self.sets[(record.reader & !SET) as usize]);
+            let at = (record.reader & !SET) as usize;
+            if self.sets[at].entries.last() == Some(&reader) {
+                return record;
+            }
+            if self.sets[at].records == run {
+                self.extend(at, view, reader);
+                return record;
+            }
+            // The other records of the set have other readers from here on.
+            self.sets[at].records -= run;
+            let entries = self.sets[at].entries.clone();
+            record.reader = self.add_set(entries, run);
+            self.extend(self.sets.len() - 1, view, reader);
+        } else if record.reader == 0
+            || record.reader == reader.0
+            || self.ordered(view, record.reader, record.read_clock)
+        {
+            (record.reader, record.read_clock) = reader;
+        } else {
+            let entries = vec![(record.reader, record.read_clock), reader];
+            (record.reader, record.read_clock) = (self.add_set(entries, run), 0);
+        }
+        record
+    }
+
+    fn add_set(&mut self, entries: Vec<(u32, u32)>, records: usize) -> u32 {
+        self.sets.push(Set { entries, records, limit: 16 });
+        SET | (self.sets.len() as u32 - 1)
+    }
+
+    fn extend(&mut self, at: usize, view: View<'_>, reader: (u32, u32)) {
+        if self.sets[at].entries.len() >= self.sets[at].limit {
             // One reader of an earlier cluster stands for all of them.
+            let mut entries = std::mem::take(&mut self.sets[at].entries);
             let base = self.base;
             let mut foreign = false;
-            set.retain(|&(who, then)| {
+            entries.retain(|&(who, then)| {
                 if who <= base {
                     return !std::mem::replace(&mut foreign, true);
                 }
-                who != me && !self.ordered(view, who, then)
+                !self.ordered(view, who, then)
             });
-            set.push((me, clock));
-            self.sets[(record.reader & !SET) as usize] = set;
-        } else if record.reader == 0
-            || record.reader == me
-            || self.ordered(view, record.reader, record.read_clock)
-        {
-            (record.reader, record.read_clock) = (me, clock);
-        } else {
-            self.sets.push(vec![(record.reader, record.read_clock), (me, clock)]);
-            record.reader = SET | (self.sets.len() as u32 - 1);
+            self.sets[at].limit = (2 * entries.len()).max(16);
+            self.sets[at].entries = entries;
         }
+        self.sets[at].entries.push(reader);
     }
 
     /// A write of consecutive bytes; `strong`: atomic, so that others of that kind may meet it.
@@ -157,6 +216,7 @@ impl Readers {
             write_clock: clock | if strong { STRONG } else { 0 },
             reader: 0,
             read_clock: 0,
+            constant: false,
         };
         let mut last: Option<Record> = None;
         for record in records {
@@ -165,10 +225,17 @@ impl Readers {
                 let both_strong = strong && record.write_clock & STRONG != 0;
                 if record.writer != 0 && !both_strong && !self.ordered(view, record.writer, written)
                 {
-                    return Err(Conflict { other: record.writer - 1, wrote: true });
+                    return Err(Conflict {
+                        other: record.writer - 1,
+                        wrote: true,
+                        constant: false,
+                    });
                 }
                 self.check_readers(record, view)?;
                 last = Some(*record);
+            }
+            if record.reader & SET != 0 {
+                self.sets[(record.reader & !SET) as usize].records -= 1;
             }
             *record = after;
         }
@@ -179,11 +246,12 @@ impl Readers {
         let single = [(record.reader, record.read_clock)];
         let readers = match record.reader {
             0 => &[],
-            set if set & SET != 0 => self.sets[(set & !SET) as usize].as_slice(),
+            set if set & SET != 0 => self.sets[(set & !SET) as usize].entries.as_slice(),
             _ => &single,
         };
-        match readers.iter().find(|&&(who, then)| !self.ordered(view, who, then)) {
-            Some(&(who, _)) => Err(Conflict { other: who - 1, wrote: false }),
+        let constant = record.constant;
+        match readers.iter().find(|&&(who, then)| constant || !self.ordered(view, who, then)) {
+            Some(&(who, _)) => Err(Conflict { other: who - 1, wrote: false, constant }),
             None => Ok(()),
         }
     }

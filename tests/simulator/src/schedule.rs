@@ -84,6 +84,7 @@ impl<'a> Cluster<'a> {
             readers,
             random,
             noise: launch.noise.map(mix),
+            shuffles_order: launch.shuffles_order,
             wakes: Vec::new(),
             cluster,
             mbarriers: Default::default(),
@@ -143,7 +144,11 @@ impl Scheduler<'_> {
         loop {
             if !world.tasks.is_empty() && (ready.is_empty() || world.random.below(4) == 0) {
                 let at = world.random.below(world.tasks.len());
-                finish(world, at).map_err(|fault| self.name(fault, None, world))?;
+                let (thread, pc) = world.tasks[at].origin;
+                if let Err(fault) = finish(world, at) {
+                    let place = Some((&warps[thread / LANES], pc));
+                    return Err(self.name(fault.lane(thread % LANES), place, world));
+                }
                 wake(warps, world, &mut ready);
                 continue;
             }

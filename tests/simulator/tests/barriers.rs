@@ -321,7 +321,12 @@ fn bulk_copies_are_complete_when_the_mbarrier_says_so() {
     }
     fails(&bulk(WAIT, 272), &threads(64), Kind::Deadlock, &["m + 0 bytes"]);
     let long = bulk(WAIT, 272).replace("256, [%r2]", "272, [%r2]");
-    fails(&long, &threads(64), Kind::OutOfBounds, &["past the end of in"]);
+    fails(
+        &long,
+        &threads(64),
+        Kind::OutOfBounds,
+        &["past the end of in", "lane 0", "cp.async.bulk"],
+    );
     let odd = bulk(WAIT, 256).replace("[%r1], [%rd39]", "[%r1], [%rd39+4]");
     fails(&odd, &threads(64), Kind::Misaligned, &["multiples of 16"]);
 }

@@ -133,6 +133,52 @@ fn races_in_global_memory() {
 }
 
 #[test]
+fn constant_loads_and_writes_do_not_mix() {
+    let one = "setp.eq.u32 %p0, %r39, 0; @!%p0 exit;";
+    let both = |a: &str, b: &str| kernel("", &format!("{one} {a} {b}"));
+    let (load, store) = ("ld.global.nc.u32 %r1, [%rd39];", "st.global.u32 [%rd39], 5;");
+    for text in [both(load, store), both(store, load)] {
+        run(&text, threads(32), &[1]).expect(Kind::Race, &["with .nc", "lane 0"]);
+    }
+    let text = both("ld.global.u32 %r1, [%rd39];", store);
+    assert!(run(&text, threads(32), &[1]).result.is_ok());
+}
+
+#[test]
+fn a_shuffle_orders_memory_only_if_asked_to() {
+    let text = kernel(
+        SHARED,
+        "setp.eq.u32 %p0, %r39, 0; @%p0 st.shared.u32 [a], 5;
+         shfl.sync.bfly.b32 %r1, %r39, 1, 31, -1; ld.shared.u32 %r2, [a];",
+    );
+    assert!(run(&text, threads(32), &[0]).result.is_ok());
+    let mut strict = threads(32);
+    strict.shuffles_order = false;
+    run(&text, strict.clone(), &[0]).expect(Kind::Race, &["not ordered after a write"]);
+    let text = text.replace("ld.shared", "bar.warp.sync -1; ld.shared");
+    assert!(run(&text, strict, &[0]).result.is_ok());
+}
+
+#[test]
+fn some_clusters_of_a_grid() {
+    let text = kernel(
+        "",
+        "mov.u32 %r1, %ctaid.x; mov.u32 %r2, %ctaid.y; mad.lo.u32 %r1, %r2, 10, %r1;
+        mul.wide.u32 %rd1, %r1, 4; add.s64 %rd1, %rd38, %rd1; st.global.u32 [%rd1], %r1;",
+    );
+    let mut launch = threads(1);
+    launch.grid = [10, 3, 1];
+    assert_eq!(run(&text, launch.clone(), &[0]).words(30), (0..30).collect::<Vec<_>>());
+    launch.only = vec![7, 21];
+    let mut done = run(&text, launch, &[0]);
+    assert_eq!(done.result.as_ref().map(|stats| stats.by_opcode["st.global.u32"]), Ok((2, 2)));
+    let out = done.out;
+    assert!(done.memory.is_written(out + 28, 4).unwrap());
+    assert!(done.memory.is_written(out + 84, 4).unwrap());
+    assert!(!done.memory.is_written(out + 32, 4).unwrap());
+}
+
+#[test]
 fn atomics_do_what_they_say() {
     let text = kernel(
         "",

@@ -98,11 +98,95 @@ fn pipeline(ptx: &str, seed: u64) -> Result<(), Error> {
     Ok(())
 }
 
+type Function = fn(f64) -> f64;
+
+/// The library functions in double precision, and how far a result may be off, relatively.
+const FUNCTIONS: [(Function, f64); 18] = [
+    (|x| x.exp(), 3e-7),
+    (|x| x.abs().ln(), 3e-7),
+    (|x| x.abs().ln_1p(), 3e-7),
+    (|x| x.tanh(), 3e-7),
+    (|x| x.abs().sqrt(), 1e-7),
+    (|x| 1.0 / x.abs().sqrt(), 3e-7),
+    (|x| f64::from(x as f32 * 1000.0).sin(), 1e-6),
+    (|x| x.abs().powf(f64::from(1.7f32)), 1e-6),
+    (|x| x % f64::from(0.7f32), 0.0),
+    (|x| x.exp(), 2e-6),
+    (|x| x / 3.0, 3e-7),
+    (|x| 1.0 / x, 1e-7),
+    (|x| x * 32.0, 0.0),
+    (|x| x.round_ties_even(), 0.0),
+    (|x| x.exp_m1(), 3e-7),
+    (|x| x.exp(), 1e-7),
+    (|x| x, f64::INFINITY), // erf is not in the standard library
+    (|x| x.exp2(), 3e-7),
+];
+
+fn math(ptx: &str, seed: u64) -> Result<(), Error> {
+    let module = Module::parse(ptx)?;
+    let values: Vec<f32> = (0..32).map(|at| value(at + 1)).collect();
+    let whole: Vec<i64> =
+        (0..32).map(|at| (at - 9) * 1_234_567_890_123 + at * at * 7 + 1).collect();
+    let content: Vec<u8> = whole.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let mut memory = Memory::new();
+    let from = memory.allocate_from("in", &bytes(&values), 0).address();
+    let to = memory.allocate("out", 18 * 128, 0, Fill::Unwritten).address();
+    let integers = memory.allocate_from("integers", &content, 0).address();
+    let counts = memory.allocate("whole", 10 * 256, 0, Fill::Unwritten).address();
+    let mut launch = Launch::new("math");
+    launch.block = [32, 1, 1];
+    launch.params = Params::new().u64(from).u64(to).u64(integers).u64(counts).finish();
+    launch.seed = seed;
+    launch.run(&module, &mut memory)?;
+    let found = floats(&mut memory, to, 18 * 32)?;
+    for (number, (function, bound)) in FUNCTIONS.into_iter().enumerate() {
+        for (lane, &x) in values.iter().enumerate() {
+            let (found, exact) = (f64::from(found[32 * number + lane]), function(f64::from(x)));
+            let error = (found - exact).abs() / exact.abs().max(1e-30);
+            assert!(error <= bound || found == exact, "function {number} of {x}: {found} {exact}");
+        }
+    }
+    let found = memory.read(counts, 10 * 256)?;
+    let found: Vec<i64> =
+        found.chunks(8).map(|word| i64::from_le_bytes(word.try_into().unwrap())).collect();
+    let positive =
+        values.iter().enumerate().fold(0, |all, (at, &x)| all | i64::from(x > 0.0) << at);
+    for (lane, (&i, &x)) in whole.iter().zip(&values).enumerate() {
+        let expected = [
+            i / 7,
+            i % 1_000_003,
+            i64::from(i.count_ones() + 100 * i.leading_zeros()),
+            ((u128::from(i as u64) * 0x9e37_79b9_7f4a_7c15) >> 64) as i64,
+            (i as f64 * 0.5) as i64,
+            x.round_ties_even() as i64 + x as i64 * 1000,
+            i64::from((i as u32).reverse_bits() as i32 as u32),
+            i64::from(whole[lane.saturating_sub(1)] as i32),
+            positive,
+            match i as u64 % 6 {
+                0 => i,
+                1 => -i,
+                2 => i.wrapping_mul(i),
+                3 => i ^ 5,
+                4 => i + 77,
+                _ => 3,
+            },
+        ];
+        for (number, expected) in expected.into_iter().enumerate() {
+            assert_eq!(found[32 * number + lane], expected, "{number} of {i} and {x}");
+        }
+    }
+    Ok(())
+}
+
 type Run = fn(&str, u64) -> Result<(), Error>;
 
 /// Each kernel with the first architecture that has what it uses.
-const KERNELS: [(&str, u32, Run); 3] =
-    [("softmax", 70, softmax), ("cluster_sum", 90, cluster_sum), ("pipeline", 90, pipeline)];
+const KERNELS: [(&str, u32, Run); 4] = [
+    ("softmax", 70, softmax),
+    ("math", 70, math),
+    ("cluster_sum", 90, cluster_sum),
+    ("pipeline", 90, pipeline),
+];
 
 fn committed(kernel: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
@@ -151,7 +235,9 @@ fn bugs_in_whole_kernels_are_found() {
         Kind::OutOfBounds,
         Kind::Mask,
     ];
-    let cases: [(&str, Run, &str, usize, &str, &[Kind]); 9] = [
+    /// Kernel, the n-th line that holds a text, what stands there instead, what is found.
+    type Case<'a> = (&'a str, Run, &'a str, usize, &'a str, &'a [Kind]);
+    let cases: [Case<'_>; 9] = [
         ("softmax", softmax, "bar.sync \t0", 0, "bar.warp.sync -1", &any[..2]),
         ("softmax", softmax, "bar.sync \t0", 1, "bar.warp.sync -1", &any[..2]),
         ("cluster_sum", cluster_sum, "barrier.cluster.wait.acquire.aligned;", 1, "", &any[..2]),

@@ -12,7 +12,7 @@ macro_rules! float {
             "eq" => |a, b| $value(a) == $value(b),
             "ne" => |a, b| {
                 let (a, b) = ($value(a), $value(b));
-                a < b || a > b
+                a != b && !a.is_nan() && !b.is_nan()
             },
             "lt" => |a, b| $value(a) < $value(b),
             "le" => |a, b| $value(a) <= $value(b),
@@ -20,7 +20,7 @@ macro_rules! float {
             "ge" => |a, b| $value(a) >= $value(b),
             "equ" => |a, b| {
                 let (a, b) = ($value(a), $value(b));
-                !(a < b || a > b)
+                a == b || a.is_nan() || b.is_nan()
             },
             "neu" => |a, b| $value(a) != $value(b),
             "ltu" => |a, b| !matches!($value(a).partial_cmp(&$value(b)), Some(o) if o.is_ge()),

@@ -123,7 +123,7 @@ impl Convert {
                 true => i128::from(extend(a, bits)),
                 false => i128::from(a & mask(bits)),
             };
-            return self.from_integer(value);
+            return self.integer_to(value);
         }
         let x = match self.from {
             Type::F16 => f16(a),
@@ -137,7 +137,7 @@ impl Convert {
         if self.to.is_integer() { self.to_integer(x) } else { self.to_float(x) }
     }
 
-    fn from_integer(self, value: i128) -> u64 {
+    fn integer_to(self, value: i128) -> u64 {
         match self.to {
             Type::F64 => (value as f64).to_bits(),
             // 64 bits do not fit f64: the bits that are lost there are kept as one, as in add_odd.

@@ -32,8 +32,8 @@ binary! {
     add_sat(a, b) saturate::<BITS>(i128::from(s::<BITS>(a)) + i128::from(s::<BITS>(b)));
     sub_sat(a, b) saturate::<BITS>(i128::from(s::<BITS>(a)) - i128::from(s::<BITS>(b)));
     mul_low(a, b) a.wrapping_mul(b) & mask(BITS);
-    mul_high_u(a, b) (u128::from(a) * u128::from(b) >> BITS) as u64 & mask(BITS);
-    mul_high_s(a, b) (i128::from(s::<BITS>(a)) * i128::from(s::<BITS>(b)) >> BITS) as u64 & mask(BITS);
+    mul_high_u(a, b) ((u128::from(a) * u128::from(b)) >> BITS) as u64 & mask(BITS);
+    mul_high_s(a, b) ((i128::from(s::<BITS>(a)) * i128::from(s::<BITS>(b))) >> BITS) as u64 & mask(BITS);
     mul_wide_u(a, b) (a & mask(BITS)).wrapping_mul(b & mask(BITS));
     mul_wide_s(a, b) s::<BITS>(a).wrapping_mul(s::<BITS>(b)) as u64 & mask(2 * BITS);
     // The hardware's result of a division by zero is not specified; it is all ones.

@@ -3,11 +3,11 @@
 use super::{Decoder, Refusal};
 use crate::alu::float;
 use crate::alu::integer;
-use crate::op::{Address, Op, Space, Src};
+use crate::op::{Address, Op, Order, Space, Src};
 use crate::types::Type;
 
 /// Modifiers that change where data are cached, never what is read or written.
-const CACHING: [&str; 26] = [
+const CACHING: [&str; 25] = [
     "ca",
     "cg",
     "cs",
@@ -15,7 +15,6 @@ const CACHING: [&str; 26] = [
     "cv",
     "wb",
     "wt",
-    "nc",
     "L1::evict_normal",
     "L1::evict_unchanged",
     "L1::evict_first",
@@ -102,7 +101,12 @@ impl Decoder<'_> {
     fn load(&mut self) -> Result<Op, Refusal> {
         let hint = self.take("L2::cache_hint");
         let space = self.space();
-        let strong = self.order();
+        let constant = self.take("nc");
+        let order = match self.order() {
+            true => Order::Strong,
+            false if constant => Order::Constant,
+            false => Order::Weak,
+        };
         let width = self.width();
         let ty = self.ty()?;
         let to = self.parts()?.iter().map(|to| self.dst_of(to)).collect::<Result<Vec<_>, _>>()?;
@@ -114,7 +118,7 @@ impl Decoder<'_> {
             return Err("the destination does not fit the width of the load".into());
         }
         let sign = ty.is_signed().then(|| ty.bits());
-        Ok(Op::Load { space, bytes: ty.bytes(), sign, to, at, strong })
+        Ok(Op::Load { space, bytes: ty.bytes(), sign, to, at, order })
     }
 
     fn stored(&mut self, ty: Type, width: usize) -> Result<Vec<Src>, Refusal> {

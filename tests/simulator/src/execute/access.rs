@@ -7,7 +7,7 @@ use crate::error::{Fault, Kind};
 use crate::execute::Warp;
 use crate::execute::world::World;
 use crate::module::{LOCAL_WINDOW, PARAMETERS, SHARED_BITS, SHARED_WINDOW, VARIABLES};
-use crate::op::{Address, LANES, Lanes, Op, Space};
+use crate::op::{Address, LANES, Lanes, Op, Order, Space};
 use crate::race::View;
 use crate::types::{extend, mask};
 
@@ -23,9 +23,7 @@ pub(crate) enum Place {
 /// What an access does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
-    Read {
-        strong: bool,
-    },
+    Read(Order),
     Write {
         strong: bool,
     },
@@ -55,7 +53,7 @@ pub(crate) fn place(
         Space::Shared => shared(address),
         Space::Local => Ok(Place::Local(address)),
         Space::Param => Ok(Place::Parameter(address)),
-        Space::Generic if address < SHARED_WINDOW || address >= VARIABLES => {
+        Space::Generic if !(SHARED_WINDOW..VARIABLES).contains(&address) => {
             Ok(Place::Global(address))
         }
         Space::Generic if address < LOCAL_WINDOW => shared(address - SHARED_WINDOW),
@@ -77,11 +75,11 @@ pub(super) fn execute(
 ) -> Result<(), Fault> {
     world.clocks.touch(warp.index);
     match *op {
-        Op::Load { space, bytes, sign, ref to, at, strong } => {
+        Op::Load { space, bytes, sign, ref to, at, order } => {
             let addresses = addresses(warp, world, at);
             let mut out = [[0; LANES]; 8];
             let (size, length) = (bytes as usize, bytes as usize * to.len());
-            let act = Act::Read { strong };
+            let act = Act::Read(order);
             for lane in lanes(active) {
                 let (from, start) = touch(warp, world, space, addresses[lane], length, act, lane)
                     .map_err(|fault| fault.lane(lane).address(addresses[lane]))?;
@@ -189,7 +187,7 @@ fn touch<'w>(
         Place::Parameter(address) => {
             let start = address.wrapping_sub(PARAMETERS) as usize;
             let end = world.parameters.len();
-            if start >= end || start + length > end || !matches!(act, Act::Read { .. }) {
+            if start >= end || start + length > end || !matches!(act, Act::Read(_)) {
                 let what = format!("{length} bytes at {start} of {end} bytes of parameters");
                 return Err(Fault::new(Kind::OutOfBounds, what));
             }
@@ -238,7 +236,7 @@ pub(crate) fn check(
     who: Who<'_>,
     hint: &mut usize,
 ) -> Result<(), Fault> {
-    let write = !matches!(act, Act::Read { .. });
+    let write = !matches!(act, Act::Read(_));
     let read = !matches!(act, Act::Write { .. });
     if let Place::Shared { cta, offset } = place {
         let shared = &world.ctas[cta].shared;
@@ -273,9 +271,9 @@ pub(crate) fn check(
         Who::Thread(thread) => View::Thread(clocks, thread),
         Who::Agent(snapshot, agent, clock) => View::Agent(snapshot, agent, clock),
     };
-    let records = bytes.records(start, length);
+    let records = bytes.records(start, length, readers);
     let order = match act {
-        Act::Read { strong } => readers.read(records, view, strong),
+        Act::Read(order) => readers.read(records, view, order),
         Act::Write { strong } => readers.write(records, view, strong),
         Act::Update => readers.write(records, view, true),
     };
@@ -297,11 +295,12 @@ pub(crate) fn check(
     }
     if let Err(conflict) = order {
         let act = if write { "write" } else { "read" };
-        let what = format!(
-            "{act} of {length} bytes of {} is not ordered after {}",
-            name(world),
-            world.describe(conflict)
-        );
+        let relation = match conflict.constant {
+            true => "conflicts, whatever the order, as reads with .nc do, with",
+            false => "is not ordered after",
+        };
+        let (name, other) = (name(world), world.describe(conflict));
+        let what = format!("{act} of {length} bytes of {name} {relation} {other}");
         return Err(Fault::new(Kind::Race, what));
     }
     Ok(())

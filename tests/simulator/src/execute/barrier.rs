@@ -6,7 +6,7 @@ use super::{Wait, Wake, Warp};
 use crate::clocks::{known, lanes, merge};
 use crate::error::{Fault, Kind};
 use crate::execute::world::{NamedBarrier, World};
-use crate::op::{BarrierMode, Dst, LANES, Op};
+use crate::op::{BarrierMode, LANES, Op};
 
 pub(super) fn execute(
     warp: &mut Warp,
@@ -119,17 +119,22 @@ fn complete(world: &mut World<'_>, cta: usize, id: usize) -> Result<(), Fault> {
     threads.iter().for_each(|&thread| world.clocks.advance(thread));
     for thread in waiting {
         let at = all.iter().find(|&&(other, _)| other == thread).map_or(0, |&(_, pc)| pc);
-        let (register, predicate) = result(&world.entry.code[at as usize].op, yes, arrived);
-        world.wakes.push(Wake { thread, predicate, register });
+        world.wakes.push(result(&world.entry.code[at as usize].op, thread, yes, arrived));
     }
     Ok(())
 }
 
 /// What `bar.red` writes.
-fn result(op: &Op, yes: u32, all: u32) -> (Option<(Dst, u64)>, Option<(u32, bool)>) {
-    let Op::Barrier { mode, to, predicate, .. } = *op else { return (None, None) };
+fn result(op: &Op, thread: usize, yes: u32, all: u32) -> Wake {
+    let Op::Barrier { mode, to, predicate, .. } = *op else {
+        return Wake { thread, predicate: None, register: None };
+    };
     let holds = if mode == BarrierMode::And { yes == all } else { yes > 0 };
-    (to.map(|to| (to, u64::from(yes))), predicate.map(|to| (to, holds)))
+    Wake {
+        thread,
+        predicate: predicate.map(|to| (to, holds)),
+        register: to.map(|to| (to, u64::from(yes))),
+    }
 }
 
 fn cluster_arrive(

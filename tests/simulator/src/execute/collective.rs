@@ -37,7 +37,9 @@ pub(super) fn execute(
         warp.park(pc, active, wait);
         return Ok(());
     }
-    world.clocks.join_warp(warp.index, mask);
+    if world.shuffles_order || matches!(what, Collective::Sync) {
+        world.clocks.join_warp(warp.index, mask);
+    }
     run(warp, world, what, mask)?;
     warp.place(pc + 1, active);
     if arrived != 0 {

@@ -4,6 +4,7 @@ pub(crate) mod access;
 pub(crate) mod asynchronous;
 pub(crate) mod barrier;
 pub(crate) mod collective;
+pub(crate) mod mbarrier;
 pub(crate) mod world;
 
 use crate::alu::mufu::mufu;
@@ -357,7 +358,7 @@ fn execute(
                     collective::execute(warp, world, *mask, what, pc, active)?;
                 }
                 Op::Mbarrier { space, at, what } => {
-                    asynchronous::mbarrier(warp, world, *space, *at, what, pc, active)?;
+                    mbarrier::execute(warp, world, *space, *at, what, pc, active)?;
                 }
                 _ => barrier::execute(warp, world, op, pc, active)?,
             }
@@ -365,7 +366,7 @@ fn execute(
         }
         Op::MapShared { .. } | Op::CtaRank { .. } => access::map(warp, world, op, active)?,
         Op::StoreAsync { .. } | Op::Copy { .. } | Op::CommitGroup { .. } | Op::WaitGroup { .. } => {
-            asynchronous::execute(warp, world, op, active)?
+            asynchronous::execute(warp, world, op, pc, active)?
         }
     }
     Ok(Flow::Next)

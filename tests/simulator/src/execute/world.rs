@@ -6,7 +6,8 @@ use crate::bytes::{Bytes, OUTSIDE, UNWRITTEN};
 use crate::clocks::{Clocks, Snapshot};
 use crate::error::{Fault, Kind};
 use crate::execute::Wake;
-use crate::execute::asynchronous::{Groups, Mbarrier, Task};
+use crate::execute::asynchronous::{Groups, Task};
+use crate::execute::mbarrier::Mbarrier;
 use crate::launch::Geometry;
 use crate::memory::Memory;
 use crate::module::Entry;
@@ -85,6 +86,7 @@ pub(crate) struct World<'a> {
     pub readers: &'a mut Readers,
     pub random: &'a mut Random,
     pub noise: Option<u64>,
+    pub shuffles_order: bool,
     /// Lanes of other warps that go on.
     pub wakes: Vec<Wake>,
     pub cluster: ClusterBarrier,
