@@ -6,9 +6,11 @@
 pub mod compile;
 mod error;
 pub mod nvrtc;
+pub mod params;
 pub mod report;
 pub mod search;
 pub mod source;
 pub mod target;
+pub mod variant;
 
 pub use error::{CompileError, Error, Location, Result};

@@ -8,7 +8,19 @@ macro_rules! files {
 }
 
 /// Names and texts, for NVRTC as named headers.
-pub const FILES: &[(&str, &str)] = files![];
+pub const FILES: &[(&str, &str)] = files![
+    "count.cu",
+    "finish.cu",
+    "gradient.cuh",
+    "loss.cuh",
+    "numeric.cuh",
+    "prelude.cuh",
+    "problem.cuh",
+    "reduce.cuh",
+    "row.cuh",
+    "stream.cu",
+    "sums.cuh",
+];
 
 /// The text of a file.
 pub fn text(name: &str) -> Option<&'static str> {

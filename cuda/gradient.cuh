@@ -1,0 +1,73 @@
+// Writing the gradient of a row.
+#pragma once
+#include "loss.cuh"
+
+namespace xent {
+
+// Writes the gradient of a row, vector by vector. Every vector must come from the thread that read
+// it: the gradient may be in the place of the logits.
+template <class Logit, class Gradient, class Target, u32 kOptions>
+struct Writer {
+  static constexpr u32 N = kPerVector<Logit>;
+  static constexpr bool kHasTarget = kProbabilities<Target> || (kOptions & kSmoothing);
+  using RowAdder = Adder<Logit, Target, kOptions>;
+  const RowAdder& adder;  // for what it knows of the row
+  Gradient* row;          // (classes)
+  bool aligned;           // pieces of the gradient to 16 bytes
+
+  __device__ __forceinline__ Writer(const RowAdder& adder, i64 number)
+      : adder(adder),
+        row(static_cast<Gradient*>(adder.p.dlogits) + number * adder.p.dlogits_stride),
+        aligned(adder.span.aligns(row)) {}
+
+  // Full vector j, with signs flipped where k < 0.
+  __device__ __forceinline__ void write(const Factors& f, const Softmax<kOptions>& softmax, uint4 v,
+                                        i32 j) const {
+    float x[N], u[N], g[N];
+    unpack<Logit>(v, x);
+    const i32 element = adder.span.element(j);
+    typename RowAdder::RowPart ignored;
+    if constexpr (kHasTarget) adder.target<false>(ignored, u, element);
+#pragma unroll
+    for (u32 i = 0; i < N; i++) {
+      g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
+    }
+    store_all(row + element, aligned, g);
+  }
+
+  __device__ __forceinline__ void write_partial(const Factors& f, const Softmax<kOptions>& softmax,
+                                                i32 j) const {
+    float x[N], u[N], g[N];
+    load_partial(adder.logits, adder.span, j, 0.f, x);
+    typename RowAdder::RowPart ignored;
+    if constexpr (kHasTarget) adder.target<true>(ignored, u, adder.span.element(j));
+#pragma unroll
+    for (u32 i = 0; i < N; i++) {
+      if (adder.p.sign_flip) x[i] = -x[i];
+      g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
+    }
+    store_partial(row, adder.span, j, g);
+  }
+
+  // The class of the target; after its vector, by the thread that wrote that.
+  __device__ __forceinline__ void write_target(const Factors& f, const Softmax<kOptions>& softmax,
+                                               const RowTarget& target, float x) const {
+    const float g = target_gradient(f, adder.squash, softmax, x, target.weight);
+    store(row + target.index, g);
+  }
+
+  // The same value everywhere, by all threads that share the row.
+  __device__ __forceinline__ void fill(float value, i32 thread, i32 threads) const {
+    float g[N];
+#pragma unroll
+    for (u32 i = 0; i < N; i++) g[i] = value;
+    const Span<Logit>& span = adder.span;
+#pragma unroll 1
+    for (i32 j = thread; j < span.end; j += threads) {
+      if (j >= span.first) store_all(row + span.element(j), aligned, g);
+    }
+    span.each_partial(thread, threads, [&](i32 j) { store_partial(row, span, j, g); });
+  }
+};
+
+}  // namespace xent

@@ -1,0 +1,44 @@
+// Included first by every file. Nothing of the CUDA toolkit is: its headers need not exist.
+#pragma once
+
+namespace xent {
+
+using u8 = unsigned char;
+using u16 = unsigned short;
+using u32 = unsigned int;
+using i32 = int;
+using u64 = unsigned long long;
+using i64 = long long;
+
+// What a kernel is compiled for. What is not named costs nothing.
+enum Option : u32 {
+  kSmoothing = 1 << 0,     // label smoothing of class indices: a sum over all logits
+  kClassWeights = 1 << 1,  // weights inside sums over classes; w[y] alone needs no option
+  kScale = 1 << 2,         // z = k x
+  kSoftcap = 1 << 3,       // z = c tanh(k x / c)
+  kEntropy = 1 << 4,
+  kArgmax = 1 << 5,    // argmax, correct
+  kBackward = 1 << 6,  // the gradient alone, from statistics
+};
+
+constexpr u32 kWarp = 32;
+constexpr u32 kAllLanes = 0xffffffff;
+constexpr u32 kNoClass = 0xffffffff;
+constexpr float kLog2E = 1.4426950408889634f;
+
+__device__ __forceinline__ float infinity() { return __uint_as_float(0x7f800000); }
+__device__ __forceinline__ float nan() { return __uint_as_float(0x7fffffff); }
+template <class T>
+__device__ __forceinline__ bool is_nan(T x) {
+  return x != x;
+}
+__device__ __forceinline__ bool is_finite(float x) { return fabsf(x) < infinity(); }
+
+// a b, where 0 times infinity is 0 and a NaN stays one.
+template <class T>
+__device__ __forceinline__ T times(T a, T b) {
+  const bool skip = (a == 0 || b == 0) && !is_nan(a) && !is_nan(b);
+  return skip ? 0 : a * b;
+}
+
+}  // namespace xent

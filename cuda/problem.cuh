@@ -1,0 +1,151 @@
+// What a kernel computes: its parameters, and z as a function of the logits.
+//
+// With x the logits, m the largest and z = k x or c tanh(k x / c): t = z - z(m) <= 0 is formed
+// before anything is rounded away, e = exp(t), and s = sum(e) leaves out one maximum, so that
+// lse - z[y] = log1p(s) - t[y] has no cancellation. Where k < 0, x is -logit: then z increases in
+// x.
+#pragma once
+#include "row.cuh"
+
+namespace xent {
+
+// What loss and gradient are multiplied by. `src/cuda/params.rs` has the twins of these structs.
+struct Scales {
+  double cross_entropy;  // 1, or 1 / sum of weights of the counted rows
+  double z_loss;         // 1, or 1 / number of counted rows
+  float weight_sum;      // of the class weights; without any, their number
+  u32 reserved;
+};
+static_assert(sizeof(Scales) == 24, "as in src/cuda/params.rs");
+
+// Of index targets, as `Params::target_type` says.
+enum TargetType : u32 { kI32, kI64, kU8, kU32 };
+
+enum Flag : u32 {
+  kIgnore = 1 << 0,       // rows with `ignore_index` are not counted
+  kDlossPerRow = 1 << 1,  // dloss has a value for each row
+};
+
+// Of every kernel that works on rows. Strides are in elements. NULL: not wanted, or not given.
+struct Params {
+  const void* logits;          // (rows, classes)
+  void* dlogits;               // (rows, classes)
+  const void* targets;         // (rows), or probabilities (rows, classes)
+  const float* class_weights;  // (classes)
+  const float* row_weights;    // (rows)
+  const float* dloss;          // (1) or (rows)
+  const Scales* scales;        // (1), in the workspace; NULL: `fixed`
+  float* loss;                 // (rows): cross entropy; and z-loss, if `z_losses` is NULL
+  float* z_losses;             // (rows)
+  float* lse;                  // (rows)
+  float2* stats;               // (rows): the largest logit, s; input of kBackward
+  float* entropy;              // (rows)
+  i64* argmax;                 // (rows)
+  u8* correct;                 // (rows)
+  i64 logits_stride;
+  i64 dlogits_stride;
+  i64 targets_stride;
+  i64 ignore_index;
+  i64 rows;
+  u32 classes;
+  u32 target_type;
+  u32 flags;
+  u32 sign_flip;       // 0x80008000 or, of f32, 0x80000000 where k < 0
+  float keep;          // 1 - label smoothing
+  float share;         // label smoothing / classes
+  float scale;         // |k|
+  float cap;           // c
+  float inner;         // |k| / c
+  float slope;         // k
+  float z_loss;        // factor of lse^2
+  float exponent;      // with kScale |k| log2 e, with kSoftcap -2 |k| log2(e) / c
+  float exponent_low;  // what is left of it: of the same sign, and not 0
+  u32 reserved;
+  Scales fixed;
+};
+static_assert(sizeof(Params) == 232, "as in src/cuda/params.rs");
+
+// The class that an index target names.
+__device__ __forceinline__ i64 class_index(const void* targets, u32 type, i64 row) {
+  switch (type) {
+    case kI32:
+      return static_cast<const i32*>(targets)[row];
+    case kU8:
+      return static_cast<const u8*>(targets)[row];
+    case kU32:
+      return static_cast<const u32*>(targets)[row];
+    default:
+      return static_cast<const i64*>(targets)[row];
+  }
+}
+
+// A function of the logits: z, relative to z of another logit.
+template <u32 kOptions>
+struct Squash {
+  static constexpr bool kCapped = kOptions & kSoftcap;
+  static constexpr bool kScaled = !kCapped && kOptions & kScale;
+  float scale, cap, inner, slope, exponent, exponent_low;
+
+  __device__ __forceinline__ explicit Squash(const Params& p)
+      : scale(p.scale),
+        cap(p.cap),
+        inner(p.inner),
+        slope(p.slope),
+        exponent(p.exponent),
+        exponent_low(p.exponent_low) {}
+
+  // What `distance` and `power` need of the logit x; 0 for -inf without a cap, so that what is
+  // -inf stays it.
+  __device__ __forceinline__ float reference(float x) const {
+    if constexpr (kCapped) return z(x);
+    return x == -infinity() ? 0 : x;
+  }
+  // t = z(x) - z(m) from reference(m).
+  __device__ __forceinline__ float distance(float x, float reference) const {
+    if constexpr (kCapped) return z(x) - reference;
+    return kScaled ? (x - reference) * scale : x - reference;
+  }
+  // exp(t). The error of t has one rounding of x - m, and one of the product.
+  __device__ __forceinline__ float power(float x, float reference) const {
+    if constexpr (!kScaled) return exp2_fast(distance(x, reference) * kLog2E);
+    const float d = x - reference;
+    return exp2_fast(fmaf(d, exponent, d * exponent_low));
+  }
+  __device__ __forceinline__ float z(float x) const {
+    if constexpr (!kCapped) return kScaled ? x * scale : x;
+    // |y| >= 0.625: 1 - 2E / (1 + E) with E = e^(-2|y|); below, an odd polynomial, to 1.3 * 2^-24.
+    const float y = x * inner, y2 = y * y;
+    const float e = decay(x);
+    const float far = 1 - 2 * e * reciprocal(1 + e);
+    float p = -6.096714176e-03f;
+    p = fmaf(p, y2, 2.099717967e-02f);
+    p = fmaf(p, y2, -5.385090783e-02f);
+    p = fmaf(p, y2, 1.333276927e-01f);
+    p = fmaf(p, y2, -3.333332837e-01f);
+    return cap * (fabsf(y) < 0.625f ? fmaf(y * y2, p, y) : copysignf(far, y));
+  }
+  // dz/dx of the logit where it differs between classes, else 1: then `slope` is part of factors.
+  __device__ __forceinline__ float slope_at(float x) const {
+    if constexpr (!kCapped) return 1;
+    const float e = decay(x), r = reciprocal(1 + e);
+    return slope * (4 * e * r * r);
+  }
+  __device__ __forceinline__ float constant_slope() const { return kScaled ? slope : 1; }
+
+ private:
+  // E = e^(-2|y|) for the cap, whose exponent is not rounded before its integer part is removed.
+  __device__ __forceinline__ float decay(float x) const {
+    const float high = fmaxf(fabsf(x) * exponent, -127);
+    const float low = fmaf(fabsf(x), exponent, -high) + fabsf(x) * exponent_low;
+    return high < -126 ? 0 : exp2_exact(high, low);
+  }
+};
+
+struct classes {};  // marks a kernel whose targets are class indices
+
+template <class Target>
+constexpr bool kProbabilities = true;
+template <>
+constexpr bool kProbabilities<classes> = false;
+
+}  // namespace xent

@@ -1,0 +1,57 @@
+// Reductions over the lanes of a warp and the warps of a CTA, of any struct of 32-bit words.
+//
+// `combine(a, b)` must give the same bits as `combine(b, a)`. The tree is fixed: so is the result.
+#pragma once
+#include "prelude.cuh"
+
+namespace xent {
+
+// The value of the lane whose number differs in `bits`. All lanes of the warp take part.
+template <class T>
+__device__ __forceinline__ T shuffle_xor(T value, u32 bits) {
+  static_assert(sizeof(T) % 4 == 0, "whole words");
+  u32 words[sizeof(T) / 4];
+  memcpy(words, &value, sizeof(T));
+#pragma unroll
+  for (u32 i = 0; i < sizeof(T) / 4; i++) words[i] = __shfl_xor_sync(kAllLanes, words[i], bits);
+  memcpy(&value, words, sizeof(T));
+  return value;
+}
+
+// Combines the values of groups of `kLanes` neighbouring lanes, a power of two. All lanes of the
+// warp take part; each lane holds the result of its group.
+template <u32 kLanes = kWarp, class T, class Combine>
+__device__ __forceinline__ T reduce_lanes(T value, Combine combine) {
+#pragma unroll
+  for (u32 bits = kLanes / 2; bits > 0; bits /= 2) {
+    value = combine(value, shuffle_xor(value, bits));
+  }
+  return value;
+}
+
+// Room for values in shared memory, of a type that may have constructors.
+template <class T, u32 kCount>
+struct Slots {
+  alignas(16) u8 bytes[sizeof(T) * kCount];
+
+  __device__ __forceinline__ T& operator[](u32 i) { return reinterpret_cast<T*>(bytes)[i]; }
+};
+
+// Combines the values of all threads of a CTA of `kThreads`, a multiple of 32, at most 1024. All of
+// them take part; each holds the result. `shared` holds kThreads / 32 values; it may be used again
+// after a barrier of the CTA. `nothing` combines with any value to that value. What threads read
+// before is ordered before what they write after.
+template <u32 kThreads, class T, class Combine>
+__device__ __forceinline__ T reduce_threads(T value, T nothing, Slots<T, kThreads / kWarp>& shared,
+                                            Combine combine) {
+  constexpr u32 kWarps = kThreads / kWarp;
+  static_assert(kThreads % kWarp == 0 && kWarps <= kWarp, "whole warps, one value for each lane");
+  const u32 lane = threadIdx.x % kWarp;
+  value = reduce_lanes(value, combine);
+  if (lane == 0) shared[threadIdx.x / kWarp] = value;
+  __syncthreads();
+  value = lane < kWarps ? shared[lane] : nothing;
+  return reduce_lanes(value, combine);
+}
+
+}  // namespace xent

@@ -1,0 +1,135 @@
+// K4: any number of classes. One CTA for each row reads it once for its sums, and for the gradient
+// once more, from the end: what was read last is likeliest to be in the cache still.
+#include "gradient.cuh"
+
+namespace xent {
+
+// Reads a row. All threads of the CTA take part; each adds vectors of its own.
+template <class Logit, class Target, u32 kOptions, u32 kThreads>
+__device__ __forceinline__ Part<Target, kOptions> read_row(
+    const Adder<Logit, Target, kOptions>& adder) {
+  // Vectors that a thread loads before it uses the first; as many of another tensor go with them.
+  constexpr bool kReadsTwo = kProbabilities<Target> || (kOptions & kClassWeights);
+  constexpr u32 kFlight = kReadsTwo ? 2 : 4;
+  constexpr u32 kFold =
+      64 / kFlight;  // chunks that are added to one another before they join the sum
+  using RowPart = Part<Target, kOptions>;
+  const Span<Logit>& span = adder.span;
+  const u32 flip = adder.p.sign_flip;
+  const i32 thread = threadIdx.x;
+  RowPart sum;
+  i32 j = thread < span.first ? thread + kThreads : thread;
+#pragma unroll 1
+  while (j < span.end) {
+    RowPart part;
+    const char* at = span.address(j);
+#pragma unroll 1
+    for (u32 chunk = 0; chunk < kFold && j + (kFlight - 1) * kThreads < span.end; chunk++) {
+      uint4 v[kFlight];
+#pragma unroll
+      for (u32 k = 0; k < kFlight; k++) v[k] = load16(at + k * kThreads * 16);
+      if constexpr (kOptions & kScale || kOptions & kSoftcap) {
+#pragma unroll
+        for (u32 k = 0; k < kFlight; k++) v[k] = flip_signs(v[k], flip);
+      }
+      adder.template add<kFlight>(part, v, j, kThreads);
+      at += kFlight * kThreads * 16;
+      j += kFlight * kThreads;
+    }
+#pragma unroll 1
+    for (u32 k = 0; k < kFlight && j < span.end && j + (kFlight - 1) * kThreads >= span.end; k++) {
+      const uint4 v[1] = {flip_signs(load16(span.address(j)), flip)};
+      adder.template add<1>(part, v, j, kThreads);
+      j += kThreads;
+    }
+    sum = RowPart::merge(sum, part, adder.squash);
+  }
+  RowPart part;
+  span.each_partial(thread, kThreads, [&](i32 k) { adder.add_partial(part, k); });
+  return RowPart::merge(sum, part, adder.squash);
+}
+
+// Writes the gradient of a row. All threads of the CTA take part.
+template <u32 kThreads, class Logit, class Gradient, class Target, u32 kOptions>
+__device__ __forceinline__ void write_row_gradient(
+    const Writer<Logit, Gradient, Target, kOptions>& writer, const Factors& factors,
+    const Softmax<kOptions>& softmax, const RowTarget& target, float x) {
+  const Span<Logit>& span = writer.adder.span;
+  const u32 flip = writer.adder.p.sign_flip;
+  const i32 thread = threadIdx.x;
+  const i32 last = (span.end - 1 - thread) / static_cast<i32>(kThreads);
+#pragma unroll 2
+  for (i32 k = span.end > thread ? last : -1; k >= 0; k--) {
+    const i32 j = thread + k * kThreads;
+    if (j < span.first) break;
+    writer.write(factors, softmax, flip_signs(load16(span.address(j)), flip), j);
+  }
+  span.each_partial(thread, kThreads, [&](i32 j) { writer.write_partial(factors, softmax, j); });
+  if (target.index >= 0 && span.vector_of(target.index) % kThreads == thread) {
+    writer.write_target(factors, softmax, target, x);
+  }
+}
+
+// Whether 64 registers for a thread are too few.
+template <class Target, u32 kOptions>
+constexpr bool kHeavy = kProbabilities<Target> || (kOptions & (kSmoothing | kSoftcap | kEntropy));
+
+// Grid: one CTA for each row. `Gradient`: none, or the type of dlogits. `Target`: classes, or the
+// type of the probabilities.
+template <class Logit, class Gradient, class Target, u32 kOptions, u32 kThreads>
+__global__ void __launch_bounds__(kThreads, (kHeavy<Target, kOptions> ? 768 : 1024) / kThreads)
+    stream(const Params p) {
+  using RowPart = Part<Target, kOptions>;
+  __shared__ Slots<RowPart, kThreads / kWarp> shared;
+  const i64 row = blockIdx.x;
+  const RowTarget target = row_target<Target>(p, row);
+  const Logit* logits = static_cast<const Logit*>(p.logits) + row * p.logits_stride;
+  const Target* q = nullptr;
+  if constexpr (kProbabilities<Target>) {
+    q = static_cast<const Target*>(p.targets) + row * p.targets_stride;
+  }
+  const Span<Logit> span(logits, p.classes);
+  const Squash<kOptions> squash(p);
+  const Adder<Logit, Target, kOptions> adder(p, squash, span, logits, q);
+  if (!target.counted) {
+    if constexpr (!(kOptions & kBackward)) {
+      if (threadIdx.x == 0) write_ignored(p, row);
+    }
+    if constexpr (kHasGradient<Gradient>) {
+      Writer<Logit, Gradient, Target, kOptions>(adder, row).fill(0, threadIdx.x, kThreads);
+    }
+    return;
+  }
+  float x = target.index >= 0 ? load(logits + target.index) : 0;
+  if (p.sign_flip) x = -x;
+
+  RowPart part;
+  if constexpr (kProbabilities<Target> || !(kOptions & kBackward)) {
+    const auto merge = [&](const RowPart& a, const RowPart& b) {
+      return RowPart::merge(a, b, squash);
+    };
+    const RowPart own = read_row<Logit, Target, kOptions, kThreads>(adder);
+    part = reduce_threads<kThreads>(own, RowPart(), shared, merge);
+  } else {
+    __syncthreads();  // x is read before another thread writes in its place
+  }
+  if constexpr (kOptions & kBackward) {
+    const float2 stats = p.stats[row];
+    part.largest = p.sign_flip ? -stats.x : stats.x;
+    part.s = is_nan(stats.x) ? stats.x : stats.y;
+  }
+  const Softmax<kOptions> softmax(squash, part.largest, part.s);
+  const Scales scales = p.scales ? *p.scales : p.fixed;
+  if constexpr (!(kOptions & kBackward)) {
+    if (threadIdx.x == 0) write_row(p, scales, row, target, x, part, squash, softmax);
+  }
+  if constexpr (kHasGradient<Gradient>) {
+    float mass = 0;
+    if constexpr (RowPart::kHasTarget) mass = part.mass;
+    const Factors factors = row_factors<Target>(p, scales, row, target, mass, squash, softmax);
+    const Writer<Logit, Gradient, Target, kOptions> writer(adder, row);
+    write_row_gradient<kThreads>(writer, factors, softmax, target, x);
+  }
+}
+
+}  // namespace xent

@@ -1,0 +1,97 @@
+//! What the tests of the CUDA kernels share: compiling them, with a cache between runs, and running
+//! cases in the interpreter of `tests/simulator`.
+#![allow(dead_code)] // each test file uses its part
+
+pub mod run;
+pub mod sample;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use xent::cuda::compile::{Request, Source, compile};
+use xent::cuda::nvrtc::Nvrtc;
+use xent::cuda::report::{self, Resources};
+use xent::cuda::source;
+use xent::cuda::target::{Capability, Target};
+use xent::cuda::variant::Variant;
+
+/// A kernel, compiled.
+pub struct Kernel {
+    /// Its name in the PTX.
+    pub name: String,
+    pub ptx: String,
+    /// Of machine code.
+    pub resources: Option<Resources>,
+}
+
+/// The newest NVRTC of a major version, if its variable is set or the library finds it by itself.
+pub fn nvrtc(major: u32) -> Option<&'static Nvrtc> {
+    let variable = format!("XENT_NVRTC_{major}");
+    match std::env::var_os(&variable).filter(|folder| !folder.is_empty()) {
+        Some(folder) => Some(
+            Nvrtc::open(PathBuf::from(folder))
+                .unwrap_or_else(|error| panic!("{variable}: {error}")),
+        ),
+        None => Nvrtc::find().ok().filter(|nvrtc| nvrtc.version().major == major),
+    }
+}
+
+/// The one to run kernels of: the newest.
+pub fn any_nvrtc() -> Option<&'static Nvrtc> {
+    let found = nvrtc(13).or_else(|| nvrtc(12));
+    if found.is_none() {
+        crate::common::skip("NVRTC was not found (pip install nvidia-cuda-nvrtc, set XENT_NVRTC)");
+    }
+    found
+}
+
+/// Compiles a kernel for an architecture (90 for `sm_90`), to machine code or to PTX alone. What
+/// has been compiled before, of the same text by the same version, comes from `target/kernels`.
+pub fn build(nvrtc: &Nvrtc, variant: &Variant, arch: u32, machine_code: bool) -> Kernel {
+    let mut hasher = DefaultHasher::new();
+    (source::FILES, variant, arch, machine_code, nvrtc.version()).hash(&mut hasher);
+    let place = cache().join(format!("{:016x}", hasher.finish()));
+    let text = match std::fs::read_to_string(&place) {
+        Ok(text) => text,
+        Err(_) => {
+            let text = compile_fresh(nvrtc, variant, arch, machine_code);
+            // Another process may do the same; a name of its own keeps the file whole.
+            let draft = place.with_extension(std::process::id().to_string());
+            std::fs::write(&draft, &text).unwrap();
+            std::fs::rename(&draft, &place).unwrap();
+            text
+        }
+    };
+    let (name, rest) = text.split_once('\n').unwrap();
+    let (log, ptx) = rest.split_once("\n====\n").unwrap();
+    let functions = report::functions(log);
+    let resources = functions.iter().find(|function| function.name == name);
+    let resources = resources.map(|function| function.resources);
+    Kernel { name: name.to_owned(), ptx: ptx.to_owned(), resources }
+}
+
+fn compile_fresh(nvrtc: &Nvrtc, variant: &Variant, arch: u32, machine_code: bool) -> String {
+    let capability = Capability::from_arch(arch);
+    let target = if machine_code { Target::Cubin(capability) } else { Target::Ptx(capability) };
+    let program = Source {
+        name: variant.program,
+        text: source::text(variant.program).unwrap(),
+        headers: source::FILES,
+    };
+    let request = Request { kernels: &[&variant.expression], ..Request::new(target) };
+    let compiled = compile(nvrtc, program, request).unwrap_or_else(|error| panic!("{error}"));
+    let warned = compiled.log.lines().any(|line| line.contains("warning #"));
+    assert!(!warned, "{}: {}", variant.expression, compiled.log);
+    assert_eq!(compiled.functions, [], "functions that are called");
+    format!("{}\n{}\n====\n{}", compiled.kernels[0].name, compiled.log, compiled.ptx)
+}
+
+fn cache() -> &'static Path {
+    static CACHE: OnceLock<PathBuf> = OnceLock::new();
+    CACHE.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels");
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    })
+}

@@ -1,0 +1,376 @@
+//! Cases, run by the interpreter as the library would run them on a GPU.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use half::{bf16, f16};
+use xent::cuda::params::{self, CountParams, FinishParams, Params};
+use xent::cuda::variant::Variant;
+use xent::{DType, Denominator, EmptyMean, Outputs, Reduction};
+use xent_simulator::{Error, Fill, Launch, Memory, Module};
+
+use super::{build, nvrtc};
+use crate::common::{Case, Output, Target};
+
+/// How a case is run, besides its problem.
+#[derive(Clone, Debug)]
+pub struct How {
+    /// 90 for `sm_90`.
+    pub arch: u32,
+    /// Major version of NVRTC.
+    pub nvrtc: u32,
+    /// The first logit lies so many elements behind a multiple of 256 bytes.
+    pub logits_offset: u64,
+    pub dlogits_offset: u64,
+    pub targets_offset: u64,
+    /// Elements between rows that belong to none.
+    pub gap: usize,
+    /// Of the schedule.
+    pub seed: u64,
+    /// Of errors of the approximations.
+    pub noise: Option<u64>,
+    pub threads: u32,
+    /// What the report holds before.
+    pub report: [i64; 4],
+}
+
+impl Default for How {
+    fn default() -> Self {
+        How {
+            arch: 90,
+            nvrtc: 13,
+            logits_offset: 0,
+            dlogits_offset: 0,
+            targets_offset: 0,
+            gap: 0,
+            seed: 1,
+            noise: None,
+            threads: 128,
+            report: [0; 4],
+        }
+    }
+}
+
+/// What a run leaves, beside the outputs.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    pub report: [i64; 4],
+    pub instructions: u64,
+    /// Without moves between registers, of which machine code has few.
+    pub lane_instructions: u64,
+    pub mufu: u64,
+}
+
+/// The parsed module of a variant.
+fn module(how: &How, variant: &Variant) -> (Arc<Module>, String) {
+    type Modules = Mutex<HashMap<(Variant, u32, u32), (Arc<Module>, String)>>;
+    static MODULES: OnceLock<Modules> = OnceLock::new();
+    let modules = MODULES.get_or_init(Modules::default);
+    let key = (variant.clone(), how.arch, how.nvrtc);
+    if let Some(found) = modules.lock().unwrap().get(&key) {
+        return found.clone();
+    }
+    let nvrtc = nvrtc(how.nvrtc).or_else(super::any_nvrtc).unwrap();
+    let arch = if nvrtc.version().major == 12 { how.arch } else { how.arch.max(75) };
+    let kernel = build(nvrtc, variant, arch, false);
+    let module = Module::parse(&kernel.ptx).unwrap_or_else(|error| panic!("{error}"));
+    let made = (Arc::new(module), kernel.name);
+    modules.lock().unwrap().insert(key, made.clone());
+    made
+}
+
+/// The bytes of numbers as elements of a type.
+fn encode(x: &[f64], dtype: DType) -> Vec<u8> {
+    let bytes = |f: fn(f64) -> Vec<u8>| x.iter().flat_map(|&x| f(x)).collect();
+    match dtype {
+        DType::F32 => bytes(|x| (x as f32).to_ne_bytes().into()),
+        DType::F16 => bytes(|x| f16::from_f64(x).to_ne_bytes().into()),
+        DType::BF16 => bytes(|x| bf16::from_f64(x).to_ne_bytes().into()),
+        other => panic!("{other}"),
+    }
+}
+
+fn encode_indices(classes: &[i64], dtype: DType) -> Vec<u8> {
+    classes.iter().flat_map(|class| class.to_le_bytes()[..dtype.size()].to_vec()).collect()
+}
+
+fn decode(bytes: &[u8], dtype: DType) -> Vec<f64> {
+    let two = |b: &[u8]| [b[0], b[1]];
+    bytes
+        .chunks(dtype.size())
+        .map(|b| match dtype {
+            DType::F32 => f32::from_ne_bytes(b.try_into().unwrap()).into(),
+            DType::F16 => f16::from_ne_bytes(two(b)).to_f64(),
+            DType::BF16 => bf16::from_ne_bytes(two(b)).to_f64(),
+            other => panic!("{other}"),
+        })
+        .collect()
+}
+
+/// A tensor (rows, classes) in device memory, whose rows are `stride` elements apart.
+struct Matrix {
+    at: u64,
+    stride: usize,
+    length: usize,
+}
+
+/// What the bytes between rows are: a NaN of every type.
+const GAP: u8 = 0xff;
+
+struct Device<'a> {
+    case: &'a Case,
+    how: &'a How,
+    memory: Memory,
+    trace: Trace,
+}
+
+impl Device<'_> {
+    fn matrix(&mut self, name: &str, dtype: DType, offset: u64, x: Option<&[f64]>) -> Matrix {
+        let (rows, classes) = (self.case.rows, self.case.problem.classes);
+        let stride = classes + self.how.gap;
+        let size = dtype.size();
+        let length = if rows == 0 { 0 } else { ((rows - 1) * stride + classes) * size };
+        let mut bytes = vec![GAP; length];
+        if let Some(x) = x {
+            for (row, x) in x.chunks(classes).enumerate() {
+                let at = row * stride * size;
+                bytes[at..at + classes * size].copy_from_slice(&encode(x, dtype));
+            }
+        }
+        let at = self.memory.allocate_from(name, &bytes, offset * size as u64).address();
+        if x.is_some() {
+            self.memory.protect(at, true).unwrap();
+        }
+        Matrix { at, stride, length }
+    }
+
+    fn input(&mut self, name: &str, bytes: &[u8]) -> u64 {
+        let at = self.memory.allocate_from(name, bytes, 0).address();
+        self.memory.protect(at, true).unwrap();
+        at
+    }
+
+    fn floats(&mut self, name: &str, x: &Option<Vec<f32>>) -> u64 {
+        match x {
+            Some(x) => {
+                let bytes: Vec<u8> = x.iter().flat_map(|x| x.to_ne_bytes()).collect();
+                self.input(name, &bytes)
+            }
+            None => 0,
+        }
+    }
+
+    fn output(&mut self, name: &str, wanted: bool, bytes: usize) -> u64 {
+        let allocate =
+            |memory: &mut Memory| memory.allocate(name, bytes as u64, 0, Fill::Unwritten);
+        if wanted { allocate(&mut self.memory).address() } else { 0 }
+    }
+
+    fn launch(&mut self, variant: &Variant, grid: u32, params: Vec<u8>) -> Result<(), Error> {
+        let (module, name) = module(self.how, variant);
+        let mut launch = Launch::new(&name);
+        (launch.grid, launch.block) = ([grid, 1, 1], [variant.threads, 1, 1]);
+        launch.params = params;
+        launch.seed = self.how.seed;
+        launch.noise = self.how.noise;
+        let stats = launch.run(&module, &mut self.memory)?;
+        self.trace.instructions += stats.instructions;
+        let moves = stats.by_opcode.iter().filter(|(opcode, _)| opcode.starts_with("mov."));
+        let moves: u64 = moves.map(|(_, (_, lanes))| lanes).sum();
+        self.trace.lane_instructions += stats.lane_instructions - moves;
+        self.trace.mufu += stats.mufu;
+        Ok(())
+    }
+
+    fn read(&mut self, at: u64, bytes: usize) -> Vec<u8> {
+        self.memory.read(at, bytes).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn read_floats(&mut self, at: u64, count: usize) -> Vec<f32> {
+        let bytes = self.read(at, 4 * count);
+        bytes.chunks(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect()
+    }
+
+    fn read_integers(&mut self, at: u64, count: usize) -> Vec<i64> {
+        let bytes = self.read(at, 8 * count);
+        bytes.chunks(8).map(|b| i64::from_ne_bytes(b.try_into().unwrap())).collect()
+    }
+}
+
+fn kernel(program: &'static str, name: &str, threads: u32) -> Variant {
+    Variant { program, expression: format!("xent::{name}"), threads }
+}
+
+/// Runs a case with this kernel for its rows; outputs that the problem does not name are empty.
+/// `stats`: the gradient alone, from these statistics.
+pub fn run(
+    case: &Case,
+    how: &How,
+    variant: &Variant,
+    stats: Option<&[f32]>,
+) -> Result<(Output, Trace), Error> {
+    let (problem, rows, classes) = (&case.problem, case.rows, case.problem.classes);
+    let mut device = Device { case, how, memory: Memory::new(), trace: Trace::default() };
+    let d = &mut device;
+    let outputs = problem.outputs;
+    let has = |output: Outputs| stats.is_none() && outputs.contains(output);
+    let wants_gradient = stats.is_some() || outputs.contains(Outputs::DLOGITS);
+
+    let logits = d.matrix("logits", problem.logits, how.logits_offset, Some(&case.logits));
+    let (targets, targets_stride) = match &case.target {
+        Target::Probabilities(q) => {
+            let q = d.matrix("targets", problem.targets, how.targets_offset, Some(q));
+            (q.at, q.stride)
+        }
+        Target::Classes(y) => (d.input("targets", &encode_indices(y, problem.targets)), 0),
+    };
+    let dlogits = match (problem.in_place, wants_gradient) {
+        (true, _) => {
+            d.memory.protect(logits.at, false).unwrap();
+            Matrix { ..logits }
+        }
+        (_, true) => d.matrix("dlogits", problem.dlogits, how.dlogits_offset, None),
+        _ => Matrix { at: 0, stride: 0, length: 0 },
+    };
+    let class_weights = d.floats("class_weights", &case.class_weights);
+    let row_weights = d.floats("row_weights", &case.row_weights);
+    let dloss = d.floats("dloss", &case.dloss);
+    let reduced = problem.reduction != Reduction::None;
+    let slices = rows.div_ceil(params::SLICE_ROWS as usize);
+    let scales = d.output("scales", true, size_of::<params::Scales>());
+    let report: Vec<u8> = how.report.iter().flat_map(|x| x.to_ne_bytes()).collect();
+    let report = d.input("report", &report);
+    d.memory.protect(report, false).unwrap();
+    let z_apart = reduced && problem.z_loss != 0.0;
+    let row_losses = d.output("row losses", has(Outputs::LOSS), 4 * rows);
+    let z_losses = d.output("row z-losses", has(Outputs::LOSS) && z_apart, 4 * rows);
+    let correct = d.output("row correct", has(Outputs::CORRECT), rows);
+    let given = d.floats("stats", &stats.map(<[f32]>::to_vec));
+
+    // What the mean divides by.
+    let by_index = !problem.targets_are_probabilities();
+    let mut count = CountParams {
+        targets,
+        class_weights,
+        row_weights,
+        scales,
+        report,
+        rows: rows as i64,
+        slices: if by_index { slices as i64 } else { 0 },
+        slice_rows: params::SLICE_ROWS,
+        classes: classes as u32,
+        target_type: params::target_type(problem.targets),
+        ignore_index: problem.ignore_index.unwrap_or(0),
+        flags: u32::from(problem.ignore_index.is_some()),
+        empty_is_zero: u32::from(problem.empty_mean == EmptyMean::Zero),
+        sums_weights: u32::from(problem.class_weights && problem.label_smoothing != 0.0),
+        ..CountParams::default()
+    };
+    (count.denominator_kind, count.value) = match (problem.reduction, case.denominator) {
+        (Reduction::None | Reduction::Sum, _) => (params::DENOMINATOR_ONE, 0.0),
+        (Reduction::Mean, Denominator::Value(value)) => (params::DENOMINATOR_VALUE, value),
+        (Reduction::Mean, _) => (params::DENOMINATOR_COUNTED, 0.0),
+    };
+    if by_index {
+        count.counts = d.output("counts", true, slices * params::COUNT_BYTES);
+        let counter = kernel("count.cu", "count_targets", 256);
+        d.launch(&counter, slices as u32, count.to_bytes())?;
+    }
+    d.launch(&kernel("count.cu", "make_scales", 512), 1, count.to_bytes())?;
+
+    // The rows.
+    let rows_params = Params {
+        logits: logits.at,
+        dlogits: dlogits.at,
+        targets,
+        class_weights,
+        row_weights,
+        dloss,
+        scales,
+        loss: row_losses,
+        z_losses,
+        lse: d.output("lse", has(Outputs::LSE), 4 * rows),
+        stats: if stats.is_some() {
+            given
+        } else {
+            d.output("stats", has(Outputs::STATS), 8 * rows)
+        },
+        entropy: d.output("entropy", has(Outputs::ENTROPY), 4 * rows),
+        argmax: d.output("argmax", has(Outputs::ARGMAX), 8 * rows),
+        correct,
+        logits_stride: logits.stride as i64,
+        dlogits_stride: dlogits.stride as i64,
+        targets_stride: targets_stride as i64,
+        rows: rows as i64,
+        ..Params::new(problem)
+    };
+    let mut rows_params = rows_params;
+    if problem.reduction == Reduction::None && case.dloss.as_ref().is_some_and(|d| d.len() != 1) {
+        rows_params.flags |= params::DLOSS_PER_ROW;
+    }
+    d.launch(variant, rows as u32, rows_params.to_bytes())?;
+
+    // Their sums.
+    let mut output = Output::default();
+    if has(Outputs::LOSS) && !reduced {
+        output.loss = d.read_floats(row_losses, rows);
+    }
+    if has(Outputs::LOSS) && reduced || has(Outputs::CORRECT) {
+        let loss = d.output("loss", has(Outputs::LOSS) && reduced, 4);
+        let correct_rows = d.output("correct", has(Outputs::CORRECT), 8);
+        let finish = FinishParams {
+            losses: if loss != 0 { row_losses } else { 0 },
+            z_losses: if loss != 0 { z_losses } else { 0 },
+            correct,
+            scales,
+            sums: d.output("sums", true, slices * params::SUM_BYTES),
+            loss,
+            correct_rows,
+            rows: rows as i64,
+            slices: slices as i64,
+            slice_rows: params::SLICE_ROWS,
+            ..FinishParams::default()
+        };
+        d.launch(&kernel("finish.cu", "sum_rows", 256), slices as u32, finish.to_bytes())?;
+        d.launch(&kernel("finish.cu", "finish_sums", 512), 1, finish.to_bytes())?;
+        if loss != 0 {
+            output.loss = d.read_floats(loss, 1);
+        }
+        if correct_rows != 0 {
+            output.correct = d.read_integers(correct_rows, 1)[0];
+        }
+    }
+    if has(Outputs::LSE) {
+        output.lse = d.read_floats(rows_params.lse, rows);
+    }
+    if has(Outputs::STATS) {
+        output.stats = d.read_floats(rows_params.stats, 2 * rows);
+    }
+    if has(Outputs::ENTROPY) {
+        output.entropy = d.read_floats(rows_params.entropy, rows);
+    }
+    if has(Outputs::ARGMAX) {
+        output.argmax = d.read_integers(rows_params.argmax, rows);
+    }
+    if wants_gradient {
+        output.dlogits = d.gradient(&dlogits);
+    }
+    let trace_report = d.read_integers(report, 4);
+    device.trace.report.copy_from_slice(&trace_report);
+    Ok((output, device.trace))
+}
+
+impl Device<'_> {
+    /// Reads a gradient back; what lies between its rows must be as it was.
+    fn gradient(&mut self, dlogits: &Matrix) -> Vec<f64> {
+        let (classes, dtype) = (self.case.problem.classes, self.case.problem.dlogits);
+        let bytes = self.read(dlogits.at, dlogits.length);
+        let mut gradient = Vec::new();
+        for row in bytes.chunks(dlogits.stride * dtype.size()) {
+            let (row, gap) = row.split_at(classes * dtype.size());
+            gradient.extend(decode(row, dtype));
+            assert!(gap.iter().all(|&byte| byte == GAP), "a write between rows");
+        }
+        gradient
+    }
+}

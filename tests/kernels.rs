@@ -1,0 +1,134 @@
+//! The CUDA kernels compile for every architecture, without spills, with loads and stores of 16
+//! bytes, and within their budgets of instructions.
+#![cfg(all(feature = "cuda", target_os = "linux"))]
+
+mod common;
+mod gpu;
+
+use std::fmt::Write as _;
+
+use common::Case;
+use gpu::run::{How, run};
+use xent::cuda::variant::{self, Variant};
+use xent::{DType, Outputs, Problem};
+
+/// Architectures by the major version of NVRTC that compiles for them.
+const ARCHS: [(u32, &[u32]); 2] = [(12, &[70, 75]), (13, &[75, 80, 86, 89, 90, 100, 103, 120])];
+
+/// The variants that are compiled everywhere: a name, and whether it may not spill.
+fn variants() -> Vec<(&'static str, Variant)> {
+    use DType::{BF16, F16, F32};
+    let loss = Outputs::LOSS | Outputs::LSE;
+    let fused = loss | Outputs::DLOGITS;
+    let problem = |dtype| Problem::new(dtype, 50_257).outputs(fused);
+    let stream = |problem: Problem| variant::stream(&problem, false, 256);
+    let kernel = |program, name: &str, threads| Variant {
+        program,
+        expression: format!("xent::{name}"),
+        threads,
+    };
+    vec![
+        ("stream bf16 forward", stream(problem(BF16).outputs(loss))),
+        ("stream bf16 fused", stream(problem(BF16))),
+        ("stream bf16 backward", variant::stream(&problem(BF16), true, 256)),
+        ("stream f16 fused", stream(problem(F16))),
+        ("stream f32 forward", stream(problem(F32).outputs(loss))),
+        ("stream f32 fused", stream(problem(F32))),
+        ("stream bf16, f32 gradient", stream(problem(BF16).dlogits(F32))),
+        ("stream bf16 smoothing, weights", {
+            stream(problem(BF16).label_smoothing(0.1).class_weights(true))
+        }),
+        ("stream bf16 scale", stream(problem(BF16).logit_scale(0.5))),
+        ("stream bf16 softcap", stream(problem(BF16).softcap(30.0))),
+        ("stream bf16 bf16 probabilities", stream(problem(BF16).targets(BF16))),
+        ("stream f32 all", {
+            let problem = problem(F32).targets(F32).class_weights(true).softcap(30.0);
+            stream(problem.outputs(Outputs::all()))
+        }),
+        ("count_targets", kernel("count.cu", "count_targets", 256)),
+        ("make_scales", kernel("count.cu", "make_scales", 512)),
+        ("sum_rows", kernel("finish.cu", "sum_rows", 256)),
+        ("finish_sums", kernel("finish.cu", "finish_sums", 512)),
+    ]
+}
+
+#[test]
+fn every_architecture_compiles_without_spills() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let targets: Vec<(u32, u32)> =
+        ARCHS.iter().flat_map(|(major, archs)| archs.iter().map(|&arch| (*major, arch))).collect();
+    let mut table = format!("{:32} registers on", "");
+    targets.iter().for_each(|(_, arch)| write!(table, " {arch:>5}").unwrap());
+    let mut faults = String::new();
+    for (name, variant) in variants() {
+        write!(table, "\n{name:44}").unwrap();
+        let mut ptx = String::new();
+        for &(major, arch) in &targets {
+            let Some(nvrtc) = gpu::nvrtc(major) else {
+                table.push_str("     -");
+                continue;
+            };
+            let kernel = gpu::build(nvrtc, &variant, arch, true);
+            let resources = kernel.resources.expect("machine code has a report");
+            write!(table, " {:>5}", resources.registers).unwrap();
+            if resources.spill_stores + resources.spill_loads + resources.stack != 0 {
+                writeln!(faults, "{name}, sm_{arch}: {resources:?}").unwrap();
+            }
+            ptx = kernel.ptx;
+        }
+        let count = |start: &str, part: &str| {
+            let lines = ptx.lines().map(|line| line.trim_start());
+            lines.filter(|line| line.contains(start) && line.contains(part)).count()
+        };
+        let wide = (count("ld.global", ".v4."), count("st.global", ".v4."));
+        write!(table, "   loads of 16 bytes {}, stores {}", wide.0, wide.1).unwrap();
+        if count("ld.local", "") + count("st.local", "") != 0 {
+            writeln!(faults, "{name}: local memory").unwrap();
+        }
+    }
+    println!("{table}");
+    assert!(faults.is_empty(), "{faults}");
+}
+
+/// PTX instructions and approximations for one more element.
+fn per_element(problem: &Problem, variant: impl Fn(&Problem) -> Variant) -> (f64, f64) {
+    let measure = |classes: usize| {
+        let mut problem = problem.clone();
+        problem.classes = classes;
+        let mut case = Case::random(problem.clone(), 1, 3);
+        case.problem = problem;
+        // Falling: what a first maximum costs is not part of the loop.
+        case.logits.sort_by(|a, b| b.total_cmp(a));
+        let how = How { threads: 256, ..How::default() };
+        let (_, trace) = run(&case, &how, &variant(&case.problem), None).unwrap();
+        (trace.lane_instructions as f64, trace.mufu as f64)
+    };
+    let (small, large) = (1 << 14, 1 << 17);
+    let (a, b) = (measure(small), measure(large));
+    let elements = (large - small) as f64;
+    ((b.0 - a.0) / elements, (b.1 - a.1) / elements)
+}
+
+#[test]
+fn hot_loops_keep_their_budgets() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let loss = Outputs::LOSS | Outputs::LSE;
+    // Of PTX for sm_90, a little more than of machine code.
+    for (name, dtype, outputs, instructions, mufu) in [
+        ("bf16 forward", DType::BF16, loss, 9.0, 1.1),
+        ("f16 forward", DType::F16, loss, 9.5, 1.1),
+        ("f32 forward", DType::F32, loss, 9.0, 1.1),
+        ("bf16 fused", DType::BF16, loss | Outputs::DLOGITS, 18.0, 2.2),
+        ("f16 fused", DType::F16, loss | Outputs::DLOGITS, 18.5, 2.2),
+        ("f32 fused", DType::F32, loss | Outputs::DLOGITS, 18.0, 2.2),
+    ] {
+        let problem = Problem::new(dtype, 1).outputs(outputs);
+        let found = per_element(&problem, |problem| variant::stream(problem, false, 256));
+        println!("stream {name}: {:.2} instructions, {:.2} approximations", found.0, found.1);
+        assert!(found.0 <= instructions && found.1 <= mufu, "{name}: {found:?}");
+    }
+}
