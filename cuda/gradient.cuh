@@ -23,11 +23,26 @@ struct Writer {
   // Full vector j, with signs flipped where k < 0.
   __device__ __forceinline__ void write(const Factors& f, const Softmax<kOptions>& softmax, uint4 v,
                                         i32 j) const {
-    float x[N], u[N], g[N];
+    float x[N];
     unpack<Logit>(v, x);
+    write_unpacked(f, softmax, x, j);
+  }
+
+  // The same of a vector that has been unpacked before. In other instructions: or else the compiler
+  // keeps what it unpacked, in two registers for each of the raw vector's.
+  __device__ __forceinline__ void write_again(const Factors& f, const Softmax<kOptions>& softmax,
+                                              uint4 v, i32 j) const {
+    float x[N];
+    unpack_again<Logit>(v, adder.p.zero, x);
+    write_unpacked(f, softmax, x, j);
+  }
+
+  __device__ __forceinline__ void write_unpacked(const Factors& f, const Softmax<kOptions>& softmax,
+                                                 const float (&x)[N], i32 j) const {
+    float u[N], g[N];
     const i32 element = adder.span.element(j);
     typename RowAdder::RowPart ignored;
-    if constexpr (kHasTarget) adder.target<false>(ignored, u, element);
+    if constexpr (kHasTarget) adder.template target<false>(ignored, u, element);
 #pragma unroll
     for (u32 i = 0; i < N; i++) {
       g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
@@ -38,12 +53,11 @@ struct Writer {
   __device__ __forceinline__ void write_partial(const Factors& f, const Softmax<kOptions>& softmax,
                                                 i32 j) const {
     float x[N], u[N], g[N];
-    load_partial(adder.logits, adder.span, j, 0.f, x);
+    unpack<Logit>(adder.partial(j), x);
     typename RowAdder::RowPart ignored;
     if constexpr (kHasTarget) adder.target<true>(ignored, u, adder.span.element(j));
 #pragma unroll
     for (u32 i = 0; i < N; i++) {
-      if (adder.p.sign_flip) x[i] = -x[i];
       g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
     }
     store_partial(row, adder.span, j, g);

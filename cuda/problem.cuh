@@ -60,7 +60,7 @@ struct Params {
   float z_loss;        // factor of lse^2
   float exponent;      // with kScale |k| log2 e, with kSoftcap -2 |k| log2(e) / c
   float exponent_low;  // what is left of it: of the same sign, and not 0
-  u32 reserved;
+  u32 zero;            // 0, which the compiler does not know
   Scales fixed;
 };
 static_assert(sizeof(Params) == 232, "as in src/cuda/params.rs");
@@ -147,5 +147,9 @@ template <class Target>
 constexpr bool kProbabilities = true;
 template <>
 constexpr bool kProbabilities<classes> = false;
+
+// Whether a thread needs more registers than its vectors and the plainest problem do.
+template <class Target, u32 kOptions>
+constexpr bool kHeavy = kProbabilities<Target> || (kOptions & (kSmoothing | kSoftcap | kEntropy));
 
 }  // namespace xent

@@ -61,15 +61,25 @@ struct Span {
   }
 };
 
-// A partial vector, with `padding` for what is outside the row.
+// A partial vector; outside the row it holds `padding`, a word of the type's. One element after the
+// other: it is read where registers are full of other vectors.
 template <class T>
-__device__ __forceinline__ void load_partial(const T* row, const Span<T>& span, i32 j,
-                                             float padding, float (&x)[kPerVector<T>]) {
-#pragma unroll
+__device__ __forceinline__ uint4 load_partial(const T* row, const Span<T>& span, i32 j,
+                                              u32 padding) {
+  uint4 v = make_uint4(padding, padding, padding, padding);
+  constexpr u32 kBits = 32 / Element<T>::kPerWord;
+#pragma unroll 1
   for (u32 i = 0; i < kPerVector<T>; i++) {
     const i32 element = span.element(j) + static_cast<i32>(i);
-    x[i] = span.contains(element) ? load(row + element) : padding;
+    const u32 bits = span.contains(element) ? Element<T>::load(row + element) : padding;
+    if constexpr (kBits == 32) {
+      v = make_uint4(v.y, v.z, v.w, bits);
+    } else {
+      v = make_uint4(__funnelshift_r(v.x, v.y, kBits), __funnelshift_r(v.y, v.z, kBits),
+                     __funnelshift_r(v.z, v.w, kBits), __funnelshift_r(v.w, bits, kBits));
+    }
   }
+  return v;
 }
 
 // Writes what is inside the row.

@@ -70,10 +70,6 @@ __device__ __forceinline__ void write_row_gradient(
   }
 }
 
-// Whether 64 registers for a thread are too few.
-template <class Target, u32 kOptions>
-constexpr bool kHeavy = kProbabilities<Target> || (kOptions & (kSmoothing | kSoftcap | kEntropy));
-
 // Grid: one CTA for each row. `Gradient`: none, or the type of dlogits. `Target`: classes, or the
 // type of the probabilities.
 template <class Logit, class Gradient, class Target, u32 kOptions, u32 kThreads>
@@ -105,11 +101,11 @@ __global__ void __launch_bounds__(kThreads, (kHeavy<Target, kOptions> ? 768 : 10
 
   RowPart part;
   if constexpr (kProbabilities<Target> || !(kOptions & kBackward)) {
-    const auto merge = [&](const RowPart& a, const RowPart& b) {
-      return RowPart::merge(a, b, squash);
-    };
     const RowPart own = read_row<Logit, Target, kOptions, kThreads>(adder);
-    part = reduce_threads<kThreads>(own, RowPart(), shared, merge);
+    const RowPart warp = merge_lanes<Target, kOptions>(own, squash);
+    if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = warp;
+    __syncthreads();
+    part = merge_shared(shared, squash);
   } else {
     __syncthreads();  // x is read before another thread writes in its place
   }

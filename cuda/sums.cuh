@@ -89,6 +89,60 @@ struct Part : EntropySum<(kOptions & kEntropy) != 0>,
   }
 };
 
+// Merges the parts of the lanes of a warp. All lanes take part; each holds the result. Cheaper than
+// merging two at a time: what the largest logit is comes first, and each part moves there once.
+template <class Target, u32 kOptions>
+__device__ __forceinline__ Part<Target, kOptions> merge_lanes(const Part<Target, kOptions>& part,
+                                                              const Squash<kOptions>& squash) {
+  using RowPart = Part<Target, kOptions>;
+  const auto add = [](float a, float b) { return a + b; };
+  const auto larger = [](float a, float b) { return fmaxf(a, b); };
+  RowPart sum;
+  sum.largest = reduce_lanes(part.largest, larger);
+  const bool top = part.largest == sum.largest;
+  // Of several parts with the largest logit, one goes on leaving its maximum out.
+  const u32 tops = __ballot_sync(kAllLanes, top);
+  const bool leaves_out = top && threadIdx.x % kWarp == __ffs(tops) - 1;
+  const float reference = squash.reference(sum.largest);
+  const float f = top ? 1 : squash.power(part.largest, reference);
+  sum.s = reduce_lanes(leaves_out ? part.s : (part.s + 1) * f, add);
+  if constexpr (RowPart::kHasEntropy || RowPart::kHasTarget) {
+    const float shift = top ? 0 : squash.distance(part.largest, reference);
+    if constexpr (RowPart::kHasEntropy) {
+      const float moved = top ? part.entropy : f * (part.entropy - shift * (part.s + 1));
+      sum.entropy = reduce_lanes(f == 0 ? 0 : moved, add);
+    }
+    if constexpr (RowPart::kHasTarget) {
+      const float moved = RowPart::shifted(squash, part.largest, part.mass, shift);
+      sum.distance = reduce_lanes(part.distance - moved, add);
+      sum.mass = reduce_lanes(part.mass, add);
+    }
+  }
+  if constexpr (RowPart::kHasArgmax) {
+    const auto lower = [](u32 a, u32 b) { return min(a, b); };
+    sum.argmax = reduce_lanes(top ? part.argmax : kNoClass, lower);
+    if constexpr (RowPart::kHasBest) {
+      sum.best = reduce_lanes(part.best, larger);
+      sum.best_class = reduce_lanes(part.best == sum.best ? part.best_class : kNoClass, lower);
+    }
+  }
+  return sum;
+}
+
+// Merges `kCount` parts in shared memory. All lanes of the warp take part; each holds the result.
+template <u32 kCount, class Target, u32 kOptions>
+__device__ __forceinline__ Part<Target, kOptions> merge_shared(
+    Slots<Part<Target, kOptions>, kCount>& shared, const Squash<kOptions>& squash) {
+  using RowPart = Part<Target, kOptions>;
+  const u32 lane = threadIdx.x % kWarp;
+  RowPart own = lane < kCount ? shared[lane] : RowPart();
+#pragma unroll
+  for (u32 i = kWarp; i < kCount; i += kWarp) {
+    if (i + lane < kCount) own = RowPart::merge(own, shared[i + lane], squash);
+  }
+  return merge_lanes<Target, kOptions>(own, squash);
+}
+
 // Adds elements of a row to a part, one chunk of vectors after the other.
 template <class Logit, class Target, u32 kOptions>
 struct Adder {
@@ -153,16 +207,21 @@ struct Adder {
     close(part, chunk, base);
   }
 
+  // A partial vector, with signs flipped where k < 0, and -inf outside the row.
+  __device__ __forceinline__ uint4 partial(i32 j) const {
+    const u32 padding = Element<Logit>::kLowest ^ p.sign_flip;
+    return flip_signs(load_partial(logits, span, j, padding), p.sign_flip);
+  }
+
   // Adds a partial vector.
   __device__ __forceinline__ void add_partial(RowPart& part, i32 j) const {
     float x[N], u[N];
-    load_partial(logits, span, j, p.sign_flip ? infinity() : -infinity(), x);
+    unpack<Logit>(partial(j), x);
     float top_logit = -infinity();
     const i32 element = span.element(j);
     u32 first = kNoClass;
 #pragma unroll
     for (i32 i = N - 1; i >= 0; i--) {
-      if (p.sign_flip) x[i] = -x[i];
       if (x[i] >= top_logit && span.contains(element + i)) first = element + i;
       top_logit = fmaxf(top_logit, x[i]);
     }

@@ -141,6 +141,31 @@ fn settings_by_pairs() {
     println!("{count} settings in {:.1?}", start.elapsed());
 }
 
+/// Few vectors and threads, so that rows of all sizes fill several CTAs.
+fn block(setting: &Setting, backward: bool) -> Variant {
+    let Setting { case, outputs, how } = setting;
+    let problem = case.problem.clone().outputs(*outputs);
+    let clusters: &[u32] = if how.arch >= 90 { &[1, 2, 4, 8] } else { &[1] };
+    let fit = |&cluster: &u32| variant::block(&problem, backward, 128, 4, cluster);
+    let found = clusters.iter().find_map(fit);
+    found.unwrap_or_else(|| variant::stream(&problem, backward, 128))
+}
+
+#[test]
+fn rows_in_registers() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let start = Instant::now();
+    let mut count = 0;
+    for round in 0..3 {
+        let settings = settings(21, |rng| SIZES[(rng.random_range(0..24) + 8 * round) % 24]);
+        check_settings(&settings, block);
+        count += settings.len();
+    }
+    println!("{count} settings in registers in {:.1?}", start.elapsed());
+}
+
 #[test]
 fn large_rows() {
     if gpu::any_nvrtc().is_none() {
@@ -154,6 +179,11 @@ fn large_rows() {
             let offset = number as u64 % 2;
             let how = How { logits_offset: offset, dlogits_offset: offset, ..How::default() };
             check(&case, Outputs::all(), &how, &stream(&case, Outputs::all(), &how));
+            let fit = |&cluster: &u32| variant::block(&case.problem, false, 256, 10, cluster);
+            let in_registers = [1, 2, 4, 8].iter().find_map(fit);
+            if let Some(variant) = in_registers {
+                check(&case, Outputs::all(), &how, &variant);
+            }
         }
     }
     println!("large rows in {:.1?}", start.elapsed());

@@ -131,8 +131,8 @@ twins! {
         exponent: f32,
         /// What is left of it: of the same sign, and not 0.
         exponent_low: f32,
-        /// 0
-        reserved: u32,
+        /// 0, which the compiler does not know.
+        zero: u32,
         /// What `scales` would hold.
         fixed: Scales,
     }

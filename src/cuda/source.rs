@@ -9,6 +9,8 @@ macro_rules! files {
 
 /// Names and texts, for NVRTC as named headers.
 pub const FILES: &[(&str, &str)] = files![
+    "block.cu",
+    "cluster.cuh",
     "count.cu",
     "finish.cu",
     "gradient.cuh",

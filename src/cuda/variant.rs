@@ -11,6 +11,8 @@ pub struct Variant {
     pub expression: String,
     /// Threads of a CTA.
     pub threads: u32,
+    /// CTAs for each row, which form a cluster.
+    pub cluster: u32,
 }
 
 /// What a kernel is compiled for; `Option` of `cuda/prelude.cuh`.
@@ -72,5 +74,44 @@ fn arguments(problem: &Problem, backward: bool) -> String {
 pub fn stream(problem: &Problem, backward: bool, threads: u32) -> Variant {
     let arguments = arguments(problem, backward);
     let expression = format!("xent::stream<{arguments}, {threads}>");
-    Variant { program: "stream.cu", expression, threads }
+    Variant { program: "stream.cu", expression, threads, cluster: 1 }
+}
+
+/// The kernel that keeps a row in the registers of `cluster` CTAs, `vectors` of 16 bytes for each
+/// thread. `None` where they do not hold the row, wherever it begins.
+pub fn block(
+    problem: &Problem,
+    backward: bool,
+    threads: u32,
+    vectors: u32,
+    cluster: u32,
+) -> Option<Variant> {
+    // A row may begin at any element of a line of 128 bytes.
+    let size = problem.logits.size() as u64;
+    let before = if problem.alignment >= 128 { 0 } else { 128 - size };
+    let needed = problem.classes as u64 * size + before;
+    if needed > 16 * u64::from(threads) * u64::from(vectors) * u64::from(cluster) {
+        return None;
+    }
+    let arguments = arguments(problem, backward);
+    let expression = match cluster {
+        1 => format!("xent::block<{arguments}, {threads}, {vectors}>"),
+        _ => format!("xent::cluster<{arguments}, {threads}, {vectors}, {cluster}>"),
+    };
+    Some(Variant { program: "block.cu", expression, threads, cluster })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_does_not_fit_is_refused() {
+        let problem = |classes| Problem::new(DType::BF16, classes);
+        assert!(block(&problem(8192 - 63), false, 128, 8, 1).is_some());
+        assert!(block(&problem(8192 - 62), false, 128, 8, 1).is_none());
+        assert!(block(&problem(8192 - 62), false, 128, 8, 2).is_some());
+        assert!(block(&problem(8192).alignment(128), false, 128, 8, 1).is_some());
+        assert!(block(&problem(8193).alignment(128), false, 128, 8, 1).is_none());
+    }
 }

@@ -51,7 +51,7 @@ impl Default for How {
     }
 }
 
-/// What a run leaves, beside the outputs.
+/// What a run leaves, beside the outputs. Instructions are those of the kernel for the rows.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     pub report: [i64; 4],
@@ -122,6 +122,7 @@ struct Device<'a> {
     how: &'a How,
     memory: Memory,
     trace: Trace,
+    last: Trace,
 }
 
 impl Device<'_> {
@@ -174,11 +175,11 @@ impl Device<'_> {
         launch.seed = self.how.seed;
         launch.noise = self.how.noise;
         let stats = launch.run(&module, &mut self.memory)?;
-        self.trace.instructions += stats.instructions;
+        self.last.instructions = stats.instructions;
         let moves = stats.by_opcode.iter().filter(|(opcode, _)| opcode.starts_with("mov."));
         let moves: u64 = moves.map(|(_, (_, lanes))| lanes).sum();
-        self.trace.lane_instructions += stats.lane_instructions - moves;
-        self.trace.mufu += stats.mufu;
+        self.last.lane_instructions = stats.lane_instructions - moves;
+        self.last.mufu = stats.mufu;
         Ok(())
     }
 
@@ -198,7 +199,7 @@ impl Device<'_> {
 }
 
 fn kernel(program: &'static str, name: &str, threads: u32) -> Variant {
-    Variant { program, expression: format!("xent::{name}"), threads }
+    Variant { program, expression: format!("xent::{name}"), threads, cluster: 1 }
 }
 
 /// Runs a case with this kernel for its rows; outputs that the problem does not name are empty.
@@ -210,7 +211,13 @@ pub fn run(
     stats: Option<&[f32]>,
 ) -> Result<(Output, Trace), Error> {
     let (problem, rows, classes) = (&case.problem, case.rows, case.problem.classes);
-    let mut device = Device { case, how, memory: Memory::new(), trace: Trace::default() };
+    let mut device = Device {
+        case,
+        how,
+        memory: Memory::new(),
+        trace: Trace::default(),
+        last: Trace::default(),
+    };
     let d = &mut device;
     let outputs = problem.outputs;
     let has = |output: Outputs| stats.is_none() && outputs.contains(output);
@@ -308,7 +315,8 @@ pub fn run(
     if problem.reduction == Reduction::None && case.dloss.as_ref().is_some_and(|d| d.len() != 1) {
         rows_params.flags |= params::DLOSS_PER_ROW;
     }
-    d.launch(variant, rows as u32, rows_params.to_bytes())?;
+    d.launch(variant, rows as u32 * variant.cluster, rows_params.to_bytes())?;
+    d.trace = std::mem::take(&mut d.last);
 
     // Their sums.
     let mut output = Output::default();
