@@ -302,6 +302,18 @@ fn an_exact_offset_changes_no_bit() {
 }
 
 /// Formulas with lse - x\[y\] or p - 1 give 0.
+/// Exponentials that are subnormal still add up to a number that is not.
+#[test]
+fn many_classes_of_vanishing_probability() {
+    let classes = 100_000;
+    for behind in [87.0, 88.0, 95.0] {
+        let mut logits = vec![0.0; classes];
+        logits[7] = behind;
+        let problem = Problem::new(DType::F32, classes).reduction(Reduction::None);
+        Case::new(problem, 1, logits, 1).targets(&[7]).check();
+    }
+}
+
 #[test]
 fn a_target_far_ahead() {
     const CLASSES: usize = 32768;

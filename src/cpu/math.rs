@@ -8,13 +8,13 @@ const ROUND_F32: f32 = 12_582_912.0;
 /// 1.5 * 2^52: the same for `f64`.
 const ROUND_F64: f64 = 6_755_399_441_055_744.0;
 
-/// e^x for x <= 0, to 1 ulp. Results below the smallest normal number, 2^-126, are 0; NaN gives
-/// some number of \[0, 1\].
+/// e^x for x <= 0, to 1 ulp, subnormal numbers included: many of them make a sum that is none. NaN
+/// gives some number of \[0, 1\].
 ///
 /// x = n ln 2 + r with |r| <= ln(2) / 2, and e^r by the polynomial of Cephes' `expf`.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
-    const LOWEST: f32 = -87.336_54; // ln 2^-126
+    const LOWEST: f32 = -104.0; // e^-104 is below half of the smallest number, 2^-149
     const LN2_HIGH: f32 = 0.693_359_4; // 9 bits: n * LN2_HIGH is exact
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let clamped = if x >= LOWEST { x } else { LOWEST };
@@ -28,8 +28,10 @@ pub(super) fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 0.5;
     let exp_r = 1.0 + (r + r * r * p);
-    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1f32.to_bits()));
-    if x >= LOWEST { exp_r * power } else { 0.0 }
+    // 2^n in two factors, of which neither is subnormal; only the last product can round.
+    let n = shifted.to_bits().wrapping_sub(ROUND_F32.to_bits()) as i32;
+    let power = |n: i32| f32::from_bits(((n << 23) as u32).wrapping_add(1f32.to_bits()));
+    exp_r * power(n >> 1) * power(n - (n >> 1))
 }
 
 /// tanh(y), and 1 - tanh(y)^2 = 4E / (1 + E)^2 with E = e^(-2|y|), both to about 1e-15 relative.
@@ -90,8 +92,12 @@ mod tests {
         assert_eq!(exp(0.0), 1.0);
         assert_eq!(exp(-0.0), 1.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert_eq!(exp(-88.0), 0.0);
-        assert!(exp(-87.336_54) >= f32::MIN_POSITIVE);
+        assert_eq!(exp(-104.0), 0.0);
+        assert_eq!(exp(f32::MIN), 0.0);
+        for x in (-1039..=-870).map(|x| x as f32 / 10.0) {
+            let error = f64::from(exp(x)) - f64::from(x).exp();
+            assert!(error.abs() <= 2f64.powi(-149) + f64::from(x).exp() * 1e-7, "{x}: {error:e}");
+        }
         assert!((0.0..=1.0).contains(&exp(f32::NAN)));
     }
 
