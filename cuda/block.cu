@@ -90,7 +90,8 @@ __device__ __forceinline__ void block_row(const Params& p) {
   constexpr bool kSums = kProbabilities<Target> || !(kOptions & kBackward);
   __shared__ Slots<RowPart, kThreads / kWarp * kCluster> shared;
   const u32 thread = threadIdx.x;
-  const i64 row = blockIdx.x / kCluster;
+  const i64 row = row_of_cta(kCluster);
+  if (row >= p.rows) return;
   const RowTarget target = row_target<Target>(p, row);
   const Logit* logits = static_cast<const Logit*>(p.logits) + row * p.logits_stride;
   const Target* q = nullptr;

@@ -5,6 +5,7 @@
 // lse - z[y] = log1p(s) - t[y] has no cancellation. Where k < 0, x is -logit: then z increases in
 // x.
 #pragma once
+#include "numeric.cuh"
 #include "row.cuh"
 
 namespace xent {
@@ -64,6 +65,13 @@ struct Params {
   Scales fixed;
 };
 static_assert(sizeof(Params) == 232, "as in src/cuda/params.rs");
+
+// The row of this CTA, where `ctas` of them, neighbours along x, work on each. A grid has fewer
+// CTAs along x than a tensor may have rows: it goes on along y, and may have rows too many at its
+// end.
+__device__ __forceinline__ i64 row_of_cta(u32 ctas) {
+  return (static_cast<u64>(blockIdx.y) * gridDim.x + blockIdx.x) / ctas;
+}
 
 // The class that an index target names.
 __device__ __forceinline__ i64 class_index(const void* targets, u32 type, i64 row) {

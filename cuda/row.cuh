@@ -1,6 +1,6 @@
 // Where the elements of a row lie, in vectors of 16 bytes.
 #pragma once
-#include "numeric.cuh"
+#include "vector.cuh"
 
 namespace xent {
 

@@ -70,14 +70,25 @@ __device__ __forceinline__ void write_row_gradient(
   }
 }
 
+// Threads that share an SM. Below sm_80 pairs of 16-bit numbers are converted one by one.
+template <class Target, u32 kOptions>
+__host__ __device__ constexpr u32 resident_threads() {
+#if __CUDA_ARCH__ < 800
+  return 768;
+#else
+  return kHeavy<Target, kOptions> ? 768 : 1024;
+#endif
+}
+
 // Grid: one CTA for each row. `Gradient`: none, or the type of dlogits. `Target`: classes, or the
 // type of the probabilities.
 template <class Logit, class Gradient, class Target, u32 kOptions, u32 kThreads>
-__global__ void __launch_bounds__(kThreads, (kHeavy<Target, kOptions> ? 768 : 1024) / kThreads)
+__global__ void __launch_bounds__(kThreads, (resident_threads<Target, kOptions>() / kThreads))
     stream(const Params p) {
   using RowPart = Part<Target, kOptions>;
   __shared__ Slots<RowPart, kThreads / kWarp> shared;
-  const i64 row = blockIdx.x;
+  const i64 row = row_of_cta(1);
+  if (row >= p.rows) return;
   const RowTarget target = row_target<Target>(p, row);
   const Logit* logits = static_cast<const Logit*>(p.logits) + row * p.logits_stride;
   const Target* q = nullptr;

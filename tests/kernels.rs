@@ -31,6 +31,7 @@ fn variants() -> Vec<(&'static str, Variant, u32)> {
         expression: format!("xent::{name}"),
         threads,
         cluster: 1,
+        rows: 1,
     };
     let everywhere = vec![
         ("stream bf16 forward", stream(problem(BF16).outputs(loss))),

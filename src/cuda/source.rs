@@ -12,16 +12,19 @@ pub const FILES: &[(&str, &str)] = files![
     "block.cu",
     "cluster.cuh",
     "count.cu",
+    "element.cuh",
     "finish.cu",
     "gradient.cuh",
     "loss.cuh",
     "numeric.cuh",
+    "part.cuh",
     "prelude.cuh",
     "problem.cuh",
     "reduce.cuh",
     "row.cuh",
     "stream.cu",
     "sums.cuh",
+    "vector.cuh",
 ];
 
 /// The text of a file.

@@ -13,6 +13,20 @@ pub struct Variant {
     pub threads: u32,
     /// CTAs for each row, which form a cluster.
     pub cluster: u32,
+    /// Rows that a CTA, or a cluster, works on.
+    pub rows: u32,
+}
+
+impl Variant {
+    /// CTAs along x and y for so many rows. `None` if a grid cannot have as many.
+    pub fn grid(&self, rows: u64) -> Option<[u32; 2]> {
+        /// Along x, 2^31 - 1 is the limit; a power of two is a multiple of every cluster.
+        const X: u64 = 1 << 30;
+        const Y: u64 = 65_535;
+        let ctas = rows.div_ceil(self.rows.into()).checked_mul(self.cluster.into())?;
+        let y = ctas.div_ceil(X);
+        (y <= Y).then(|| [ctas.min(X) as u32, y.max(1) as u32])
+    }
 }
 
 /// What a kernel is compiled for; `Option` of `cuda/prelude.cuh`.
@@ -74,7 +88,7 @@ fn arguments(problem: &Problem, backward: bool) -> String {
 pub fn stream(problem: &Problem, backward: bool, threads: u32) -> Variant {
     let arguments = arguments(problem, backward);
     let expression = format!("xent::stream<{arguments}, {threads}>");
-    Variant { program: "stream.cu", expression, threads, cluster: 1 }
+    Variant { program: "stream.cu", expression, threads, cluster: 1, rows: 1 }
 }
 
 /// The kernel that keeps a row in the registers of `cluster` CTAs, `vectors` of 16 bytes for each
@@ -98,12 +112,27 @@ pub fn block(
         1 => format!("xent::block<{arguments}, {threads}, {vectors}>"),
         _ => format!("xent::cluster<{arguments}, {threads}, {vectors}, {cluster}>"),
     };
-    Some(Variant { program: "block.cu", expression, threads, cluster })
+    Some(Variant { program: "block.cu", expression, threads, cluster, rows: 1 })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_grid_covers_the_rows() {
+        let problem = Problem::new(DType::BF16, 60_000);
+        let mut variant = block(&problem, false, 512, 8, 2).unwrap();
+        assert_eq!(variant.grid(1), Some([2, 1]));
+        assert_eq!(variant.grid(1 << 29), Some([1 << 30, 1]));
+        assert_eq!(variant.grid((1 << 29) + 1), Some([1 << 30, 2]));
+        assert_eq!(variant.grid(65_535 << 29), Some([1 << 30, 65_535]));
+        assert_eq!(variant.grid((65_535 << 29) + 1), None);
+        assert_eq!(variant.grid(u64::MAX), None);
+        (variant.cluster, variant.rows) = (1, 16);
+        assert_eq!(variant.grid(1), Some([1, 1]));
+        assert_eq!(variant.grid(33), Some([3, 1]));
+    }
 
     #[test]
     fn a_row_that_does_not_fit_is_refused() {

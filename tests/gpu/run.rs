@@ -167,10 +167,11 @@ impl Device<'_> {
         if wanted { allocate(&mut self.memory).address() } else { 0 }
     }
 
-    fn launch(&mut self, variant: &Variant, grid: u32, params: Vec<u8>) -> Result<(), Error> {
+    fn launch(&mut self, variant: &Variant, rows: u64, params: Vec<u8>) -> Result<(), Error> {
         let (module, name) = module(self.how, variant);
         let mut launch = Launch::new(&name);
-        (launch.grid, launch.block) = ([grid, 1, 1], [variant.threads, 1, 1]);
+        let [x, y] = variant.grid(rows).unwrap();
+        (launch.grid, launch.block) = ([x, y, 1], [variant.threads, 1, 1]);
         launch.params = params;
         launch.seed = self.how.seed;
         launch.noise = self.how.noise;
@@ -199,7 +200,7 @@ impl Device<'_> {
 }
 
 fn kernel(program: &'static str, name: &str, threads: u32) -> Variant {
-    Variant { program, expression: format!("xent::{name}"), threads, cluster: 1 }
+    Variant { program, expression: format!("xent::{name}"), threads, cluster: 1, rows: 1 }
 }
 
 /// Runs a case with this kernel for its rows; outputs that the problem does not name are empty.
@@ -281,7 +282,7 @@ pub fn run(
     if by_index {
         count.counts = d.output("counts", true, slices * params::COUNT_BYTES);
         let counter = kernel("count.cu", "count_targets", 256);
-        d.launch(&counter, slices as u32, count.to_bytes())?;
+        d.launch(&counter, slices as u64, count.to_bytes())?;
     }
     d.launch(&kernel("count.cu", "make_scales", 512), 1, count.to_bytes())?;
 
@@ -315,7 +316,7 @@ pub fn run(
     if problem.reduction == Reduction::None && case.dloss.as_ref().is_some_and(|d| d.len() != 1) {
         rows_params.flags |= params::DLOSS_PER_ROW;
     }
-    d.launch(variant, rows as u32 * variant.cluster, rows_params.to_bytes())?;
+    d.launch(variant, rows as u64, rows_params.to_bytes())?;
     d.trace = std::mem::take(&mut d.last);
 
     // Their sums.
@@ -339,7 +340,7 @@ pub fn run(
             slice_rows: params::SLICE_ROWS,
             ..FinishParams::default()
         };
-        d.launch(&kernel("finish.cu", "sum_rows", 256), slices as u32, finish.to_bytes())?;
+        d.launch(&kernel("finish.cu", "sum_rows", 256), slices as u64, finish.to_bytes())?;
         d.launch(&kernel("finish.cu", "finish_sums", 512), 1, finish.to_bytes())?;
         if loss != 0 {
             output.loss = d.read_floats(loss, 1);
