@@ -113,11 +113,15 @@ struct Squash {
     if constexpr (kCapped) return z(x) - reference;
     return kScaled ? (x - reference) * scale : x - reference;
   }
-  // exp(t). The error of t has one rounding of x - m, and one of the product.
-  __device__ __forceinline__ float power(float x, float reference) const {
-    if constexpr (!kScaled) return exp2_fast(distance(x, reference) * kLog2E);
+  // t log2(e). Its error has one rounding of x - m, and one of the product.
+  __device__ __forceinline__ float log2_power(float x, float reference) const {
+    if constexpr (!kScaled) return distance(x, reference) * kLog2E;
     const float d = x - reference;
-    return exp2_fast(fmaf(d, exponent, d * exponent_low));
+    return fmaf(d, exponent, d * exponent_low);
+  }
+  // exp(t).
+  __device__ __forceinline__ float power(float x, float reference) const {
+    return exp2_fast(log2_power(x, reference));
   }
   __device__ __forceinline__ float z(float x) const {
     if constexpr (!kCapped) return kScaled ? x * scale : x;

@@ -1,5 +1,6 @@
 // K4: any number of classes. One CTA for each row reads it once for its sums, and for the gradient
 // once more, from the end: what was read last is likeliest to be in the cache still.
+#include "faint.cuh"
 #include "gradient.cuh"
 
 namespace xent {
@@ -87,6 +88,7 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<Target, kOptions>(
     stream(const Params p) {
   using RowPart = Part<Target, kOptions>;
   __shared__ Slots<RowPart, kThreads / kWarp> shared;
+  __shared__ Slots<FaintSums, kThreads / kWarp> shared_faint;
   const i64 row = row_of_cta(1);
   if (row >= p.rows) return;
   const RowTarget target = row_target<Target>(p, row);
@@ -117,6 +119,10 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<Target, kOptions>(
     if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = warp;
     __syncthreads();
     part = merge_shared(shared, squash);
+    if (!(kOptions & kBackward) && is_faint(part.s, span)) {
+      const FaintSums own = faint_sums(adder, part.largest, threadIdx.x, kThreads);
+      take(part, reduce_threads<kThreads>(own, FaintSums(), shared_faint, FaintSums::plus));
+    }
   } else {
     __syncthreads();  // x is read before another thread writes in its place
   }

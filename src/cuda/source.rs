@@ -13,6 +13,7 @@ pub const FILES: &[(&str, &str)] = files![
     "cluster.cuh",
     "count.cu",
     "element.cuh",
+    "faint.cuh",
     "finish.cu",
     "gradient.cuh",
     "loss.cuh",

@@ -1,0 +1,99 @@
+//! The CUDA kernels where numbers are at their ends: executed by the interpreter of
+//! `tests/simulator` and held against the bounds, like the CPU path.
+#![cfg(all(feature = "cuda", target_os = "linux"))]
+
+mod common;
+mod gpu;
+
+use common::{Case, Output};
+use gpu::run::{How, run};
+use xent::cuda::variant::{self, Variant};
+use xent::{DType, Outputs, Problem, Reduction};
+
+/// The kernels that compute a problem: the streaming one, and those with the row in the registers
+/// of one CTA and of clusters, where it fits.
+fn kernels(problem: &Problem) -> Vec<Variant> {
+    let problem = problem.clone().outputs(Outputs::all());
+    let held = [(1, 4), (2, 4), (4, 8)];
+    let held = held
+        .iter()
+        .filter_map(|&(cluster, vectors)| variant::block(&problem, false, 128, vectors, cluster));
+    [variant::stream(&problem, false, 128)].into_iter().chain(held).collect()
+}
+
+/// Runs a case with each of its kernels, and holds what they write against the bounds. What the
+/// first wrote.
+fn check(case: &Case, how: &How) -> Output {
+    let outputs = kernels(&case.problem).into_iter().map(|variant| {
+        let (output, _) = run(case, how, &variant, None)
+            .unwrap_or_else(|error| panic!("{variant:?} {how:?} {:?}: {error}", case.problem));
+        if std::panic::catch_unwind(|| common::bounds::check(case, &output)).is_err() {
+            panic!("{variant:?}, {how:?}");
+        }
+        output
+    });
+    outputs.collect::<Vec<_>>().swap_remove(0)
+}
+
+fn plain(dtype: DType, classes: usize) -> Problem {
+    Problem::new(dtype, classes).reduction(Reduction::None)
+}
+
+/// Many classes, each so far behind that its exponential is below 2^-126: together they are not.
+#[test]
+fn many_classes_of_vanishing_probability() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    for (classes, dtype) in [(100_000, DType::F32), (4000, DType::F32), (4001, DType::BF16)] {
+        for behind in [60.0, 80.0, 87.0, 88.0, 92.0, 95.0, 103.0, 110.0] {
+            let mut logits = vec![0.0; classes];
+            logits[7] = behind;
+            let case = Case::new(plain(dtype, classes), 1, logits, 1).targets(&[7]);
+            let how = How { logits_offset: 3, dlogits_offset: 3, ..How::default() };
+            let output = check(&case, &how);
+            assert!(behind > 95.0 || output.stats[1] > 0.0);
+        }
+    }
+}
+
+/// The same where the exponentials differ, under scales, caps, smoothing and probabilities, and
+/// with the gradient in the place of the logits.
+#[test]
+fn vanishing_probabilities_of_all_problems() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let classes = 3000;
+    let scaled = |scale| plain(DType::F32, classes).logit_scale(scale);
+    for (number, problem) in [
+        plain(DType::F32, classes),
+        plain(DType::F16, classes),
+        plain(DType::BF16, classes).in_place(true),
+        plain(DType::F32, classes).in_place(true).label_smoothing(0.1),
+        plain(DType::F32, classes).targets(DType::F32).label_smoothing(0.1).class_weights(true),
+        scaled(-0.5),
+        scaled(3.0).in_place(true),
+        plain(DType::F32, classes).softcap(50.0),
+        plain(DType::F32, classes).softcap(48.0).logit_scale(-2.0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Spread over what is lost and what is kept; one class alone; none but -inf beside it.
+        let mut logits = common::normal(number as u64, 4 * classes, 1.0);
+        for (row, x) in logits.chunks_mut(classes).enumerate() {
+            if row == 3 {
+                x.fill(f64::NEG_INFINITY);
+            }
+            x[row * 900 + 1] = 92.0 + 3.0 * row as f64;
+            if problem.softcap.is_some() {
+                x.iter_mut().for_each(|x| *x = *x * 1.2 - 46.0);
+            }
+            let scale = problem.logit_scale;
+            x.iter_mut().for_each(|x| *x /= scale);
+        }
+        let case = Case::new(problem, 4, logits, 1);
+        check(&case, &How { gap: 5, ..How::default() });
+    }
+}
