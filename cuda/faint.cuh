@@ -39,8 +39,7 @@ __device__ __forceinline__ FaintSums faint_sums(const Adder<Logit, Target, kOpti
 #pragma unroll 1
   for (i32 j = thread; j <= span.end; j += threads) {
     const bool full = j >= span.first && j < span.end;
-    const uint4 v =
-        full ? flip_signs(load16(span.address(j)), adder.p.sign_flip) : adder.partial(j);
+    const uint4 v = full ? adder.oriented(load16(span.address(j))) : adder.partial(j);
     float x[kPerVector<Logit>];
     unpack<Logit>(v, x);
     float s = 0, entropy = 0;
@@ -48,7 +47,8 @@ __device__ __forceinline__ FaintSums faint_sums(const Adder<Logit, Target, kOpti
     for (u32 i = 0; i < kPerVector<Logit>; i++) {
       // e is below 2^-70. Of what is below -64, adding 64 is exact.
       const float scaled = exp2_fast(adder.squash.log2_power(x[i], reference) + 64);
-      const float e = x[i] == largest ? 0 : scaled;
+      const bool adds = x[i] != largest && span.contains(span.element(j) + static_cast<i32>(i));
+      const float e = adds ? scaled : 0;
       s += e;
       if constexpr (kOptions & kEntropy) {
         entropy -= e == 0 ? 0 : adder.squash.distance(x[i], reference) * e;
