@@ -21,7 +21,7 @@ constexpr bool kHasGradient<none> = false;
 
 // In global memory. Volatile, and clobbers memory: with a gradient in the place of the logits the
 // order of reads and writes is that of the program.
-__device__ __forceinline__ u32 load_bits(const float* at) {
+__device__ __forceinline__ u32 load_bits(const void* at) {
   u32 v;
   asm volatile("ld.global.u32 %0, [%1];" : "=r"(v) : "l"(at) : "memory");
   return v;
@@ -31,7 +31,7 @@ __device__ __forceinline__ u32 load_bits2(const void* at) {
   asm volatile("ld.global.u16 %0, [%1];" : "=h"(v) : "l"(at) : "memory");
   return v;
 }
-__device__ __forceinline__ void store_bits(float* at, u32 v) {
+__device__ __forceinline__ void store_bits(void* at, u32 v) {
   asm volatile("st.global.u32 [%0], %1;" ::"l"(at), "r"(v) : "memory");
 }
 __device__ __forceinline__ void store_bits2(void* at, u32 v) {

@@ -16,7 +16,6 @@ __device__ __forceinline__ Part<Target, kOptions> read_row(
       64 / kFlight;  // chunks that are added to one another before they join the sum
   using RowPart = Part<Target, kOptions>;
   const Span<Logit>& span = adder.span;
-  const u32 flip = adder.p.sign_flip;
   const i32 thread = threadIdx.x;
   RowPart sum;
   i32 j = thread < span.first ? thread + kThreads : thread;
@@ -29,17 +28,15 @@ __device__ __forceinline__ Part<Target, kOptions> read_row(
       uint4 v[kFlight];
 #pragma unroll
       for (u32 k = 0; k < kFlight; k++) v[k] = load16(at + k * kThreads * 16);
-      if constexpr (kOptions & kScale || kOptions & kSoftcap) {
 #pragma unroll
-        for (u32 k = 0; k < kFlight; k++) v[k] = flip_signs(v[k], flip);
-      }
+      for (u32 k = 0; k < kFlight; k++) v[k] = adder.oriented(v[k]);
       adder.template add<kFlight>(part, v, j, kThreads);
       at += kFlight * kThreads * 16;
       j += kFlight * kThreads;
     }
 #pragma unroll 1
     for (u32 k = 0; k < kFlight && j < span.end && j + (kFlight - 1) * kThreads >= span.end; k++) {
-      const uint4 v[1] = {flip_signs(load16(span.address(j)), flip)};
+      const uint4 v[1] = {adder.oriented(load16(span.address(j)))};
       adder.template add<1>(part, v, j, kThreads);
       j += kThreads;
     }
@@ -56,14 +53,13 @@ __device__ __forceinline__ void write_row_gradient(
     const Writer<Logit, Gradient, Target, kOptions>& writer, const Factors& factors,
     const Softmax<kOptions>& softmax, const RowTarget& target, float x) {
   const Span<Logit>& span = writer.adder.span;
-  const u32 flip = writer.adder.p.sign_flip;
   const i32 thread = threadIdx.x;
   const i32 last = (span.end - 1 - thread) / static_cast<i32>(kThreads);
 #pragma unroll 2
   for (i32 k = span.end > thread ? last : -1; k >= 0; k--) {
     const i32 j = thread + k * kThreads;
     if (j < span.first) break;
-    writer.write(factors, softmax, flip_signs(load16(span.address(j)), flip), j);
+    writer.write(factors, softmax, writer.adder.oriented(load16(span.address(j))), j);
   }
   span.each_partial(thread, kThreads, [&](i32 j) { writer.write_partial(factors, softmax, j); });
   if (target.index >= 0 && span.vector_of(target.index) % kThreads == thread) {

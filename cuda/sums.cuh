@@ -12,15 +12,15 @@ struct Adder {
   const Params& p;
   const Squash<kOptions>& squash;
   const Span<Logit>& span;
-  const Logit* logits;  // (classes), the row
-  const Target* q;      // (classes), the row, of probabilities
-  bool q_aligned = false, weights_aligned = false;
+  const Logit* logits;                         // (classes), the row
+  const Target* q;                             // (classes), the row, of probabilities
+  u32 q_alignment = 0, weights_alignment = 0;  // of their pieces
 
   __device__ __forceinline__ Adder(const Params& p, const Squash<kOptions>& squash,
                                    const Span<Logit>& span, const Logit* logits, const Target* q)
       : p(p), squash(squash), span(span), logits(logits), q(q) {
-    if constexpr (kProbabilities<Target>) q_aligned = span.aligns(q);
-    if constexpr (kOptions & kClassWeights) weights_aligned = span.aligns(p.class_weights);
+    if constexpr (kProbabilities<Target>) q_alignment = span.alignment(q);
+    if constexpr (kOptions & kClassWeights) weights_alignment = span.alignment(p.class_weights);
   }
 
   // A chunk: what of its elements is added up, relative to the part's new largest logit.
@@ -68,10 +68,16 @@ struct Adder {
     close(part, chunk, base);
   }
 
+  // A vector of logits with signs flipped where k < 0.
+  static constexpr bool kFlips = kOptions & (kScale | kSoftcap);
+  __device__ __forceinline__ uint4 oriented(uint4 v) const {
+    return kFlips ? flip_signs(v, p.sign_flip) : v;
+  }
+
   // A partial vector, with signs flipped where k < 0, and -inf outside the row.
   __device__ __forceinline__ uint4 partial(i32 j) const {
     const u32 padding = Element<Logit>::kLowest ^ p.sign_flip;
-    return flip_signs(load_partial(logits, span, j, padding), p.sign_flip);
+    return oriented(load_partial(logits, span, j, padding));
   }
 
   // Adds a partial vector.
@@ -102,7 +108,7 @@ struct Adder {
   // u of the elements from `element` on: weighted probabilities, or class weights.
   template <bool kPartial>
   __device__ __forceinline__ void target(RowPart& part, float (&u)[N], i32 element) const {
-    const auto read = [&](auto* row, bool aligned, float (&x)[N]) {
+    const auto read = [&](auto* row, u32 alignment, float (&x)[N]) {
       if constexpr (kPartial) {
 #pragma unroll
         for (u32 i = 0; i < N; i++) {
@@ -110,11 +116,11 @@ struct Adder {
           x[i] = span.contains(at) ? load(row + at) : 0;
         }
       } else {
-        load_all(row + element, aligned, x);
+        load_all(row + element, alignment, x);
       }
     };
     if constexpr (kProbabilities<Target>) {
-      read(q, q_aligned, u);
+      read(q, q_alignment, u);
       if constexpr (RowPart::kHasBest) {
 #pragma unroll
         for (u32 i = 0; i < N; i++) {
@@ -132,7 +138,7 @@ struct Adder {
     }
     if constexpr (kOptions & kClassWeights) {
       float w[N];
-      read(p.class_weights, weights_aligned, w);
+      read(p.class_weights, weights_alignment, w);
 #pragma unroll
       for (u32 i = 0; i < N; i++) u[i] *= w[i];
     }
