@@ -32,7 +32,7 @@ __device__ __forceinline__ Part<Target, kOptions> add_held(
     const Adder<Logit, Target, kOptions>& adder, const Held<Logit, kThreads, kVectors>& held) {
   using RowPart = Part<Target, kOptions>;
   const Span<Logit>& span = adder.span;
-  RowPart own;
+  Running<Target, kOptions> own(adder.squash);
   if constexpr (RowPart::kHasTarget || Squash<kOptions>::kCapped) {
 #pragma unroll
     for (u32 k = 0; k < kVectors; k++) {
@@ -49,7 +49,7 @@ __device__ __forceinline__ Part<Target, kOptions> add_held(
     if (j >= 0 && held.owns(j)) adder.add_partial(own, j);
   }
 
-  return own;
+  return adder.part(own);
 }
 
 // Puts a value of each warp of the cluster into `shared` of all CTAs. All threads take part, and

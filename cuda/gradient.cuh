@@ -47,7 +47,7 @@ struct Writer {
   __device__ __forceinline__ void write_unpacked(const Factors& f, const Softmax<kOptions>& softmax,
                                                  const float (&x)[N], i32 j) const {
     float u[N], g[N];
-    typename RowAdder::RowPart ignored;
+    typename RowAdder::Best ignored;
     if constexpr (kHasTarget) adder.template target<false>(ignored, u, adder.span.element(j));
 #pragma unroll
     for (u32 i = 0; i < N; i++) {
@@ -60,7 +60,7 @@ struct Writer {
                                                 i32 j) const {
     float x[N], u[N], g[N];
     unpack<Logit>(adder.partial(j), x);
-    typename RowAdder::RowPart ignored;
+    typename RowAdder::Best ignored;
     if constexpr (kHasTarget) adder.target<true>(ignored, u, adder.span.element(j));
 #pragma unroll
     for (u32 i = 0; i < N; i++) {

@@ -12,39 +12,26 @@ __device__ __forceinline__ Part<Target, kOptions> read_row(
   // Vectors that a thread loads before it uses the first; as many of another tensor go with them.
   constexpr bool kReadsTwo = kProbabilities<Target> || (kOptions & kClassWeights);
   constexpr u32 kFlight = kReadsTwo ? 2 : 4;
-  constexpr u32 kFold =
-      64 / kFlight;  // chunks that are added to one another before they join the sum
-  using RowPart = Part<Target, kOptions>;
   const Span<Logit>& span = adder.span;
   const i32 thread = threadIdx.x;
-  RowPart sum;
+  Running<Target, kOptions> sums(adder.squash);
   i32 j = thread < span.first ? thread + kThreads : thread;
+  const char* at = span.address(j);
 #pragma unroll 1
-  while (j < span.end) {
-    RowPart part;
-    const char* at = span.address(j);
-#pragma unroll 1
-    for (u32 chunk = 0; chunk < kFold && j + (kFlight - 1) * kThreads < span.end; chunk++) {
-      uint4 v[kFlight];
+  for (; j + (kFlight - 1) * kThreads < span.end; j += kFlight * kThreads) {
+    uint4 v[kFlight];
 #pragma unroll
-      for (u32 k = 0; k < kFlight; k++) v[k] = load16(at + k * kThreads * 16);
-#pragma unroll
-      for (u32 k = 0; k < kFlight; k++) v[k] = adder.oriented(v[k]);
-      adder.template add<kFlight>(part, v, j, kThreads);
-      at += kFlight * kThreads * 16;
-      j += kFlight * kThreads;
-    }
-#pragma unroll 1
-    for (u32 k = 0; k < kFlight && j < span.end && j + (kFlight - 1) * kThreads >= span.end; k++) {
-      const uint4 v[1] = {adder.oriented(load16(span.address(j)))};
-      adder.template add<1>(part, v, j, kThreads);
-      j += kThreads;
-    }
-    sum = RowPart::merge(sum, part, adder.squash);
+    for (u32 k = 0; k < kFlight; k++) v[k] = adder.oriented(load16(at + k * kThreads * 16));
+    adder.template add<kFlight>(sums, v, j, kThreads);
+    at += kFlight * kThreads * 16;
   }
-  RowPart part;
-  span.each_partial(thread, kThreads, [&](i32 k) { adder.add_partial(part, k); });
-  return RowPart::merge(sum, part, adder.squash);
+#pragma unroll 1
+  for (; j < span.end; j += kThreads) {
+    const uint4 v[1] = {adder.oriented(load16(span.address(j)))};
+    adder.template add<1>(sums, v, j, kThreads);
+  }
+  span.each_partial(thread, kThreads, [&](i32 k) { adder.add_partial(sums, k); });
+  return adder.part(sums);
 }
 
 // Writes the gradient of a row. All threads of the CTA take part.

@@ -23,8 +23,8 @@ __device__ __forceinline__ uint2 load8(const void* at) {
   asm volatile("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(at) : "memory");
   return v;
 }
-__device__ __forceinline__ void store8(void* at, u32 low, u32 high) {
-  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(at), "r"(low), "r"(high) : "memory");
+__device__ __forceinline__ void store8(void* at, uint2 v) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(at), "r"(v.x), "r"(v.y) : "memory");
 }
 // Changes the sign of all elements where `flip` says so: Element<T>::kSignBits, or 0.
 __device__ __forceinline__ uint4 flip_signs(uint4 v, u32 flip) {
@@ -142,8 +142,8 @@ __device__ __forceinline__ void store_by(T* at, uint4 v) {
   if constexpr (kBytes == 16) {
     store16(at, v);
   } else if constexpr (kBytes == 8) {
-    store8(at, v.x, v.y);
-    store8(at + 2 * n, v.z, v.w);
+    store8(at, make_uint2(v.x, v.y));
+    store8(at + 2 * n, make_uint2(v.z, v.w));
   } else {
     store_word<kBytes>(at, v.x);
     store_word<kBytes>(at + n, v.y);

@@ -97,3 +97,111 @@ fn vanishing_probabilities_of_all_problems() {
         check(&case, &How { gap: 5, ..How::default() });
     }
 }
+
+/// What makes the rounding errors of a long row point the same way.
+#[derive(Clone, Copy, Debug)]
+enum Long {
+    Equal,
+    /// One class ahead of others whose exponentials are the same bits, bad ones to add up.
+    Behind,
+    Geometric,
+    /// By so much from the first class to the last: chunk after chunk has a new maximum.
+    Rising(f64),
+    /// Most classes equal, the last of them by steps ahead.
+    Steps,
+    Sorted,
+}
+
+/// The number whose exponential, added to itself in `f32`, has the largest error.
+fn worst_addend() -> f64 {
+    let error = |x: f64| {
+        let e = x.exp() as f32;
+        let sum = (0..4096).fold(0f32, |sum, _| sum + e);
+        (f64::from(sum) / (4096.0 * f64::from(e)) - 1.0).abs()
+    };
+    let candidates = (1..500).map(|k| f64::from(-1e-3 * k as f32));
+    candidates.max_by(|&a, &b| error(a).total_cmp(&error(b))).unwrap()
+}
+
+fn long_row(shape: Long, classes: usize) -> Vec<f64> {
+    match shape {
+        Long::Equal => vec![2.5; classes],
+        Long::Behind => {
+            let mut x = vec![worst_addend(); classes];
+            x[classes / 3] = 0.0;
+            x
+        }
+        Long::Geometric => (0..classes).map(|c| c as f64 * -1e-3).collect(),
+        Long::Rising(by) => (0..classes).map(|c| by * c as f64 / classes as f64).collect(),
+        Long::Steps => {
+            let late = |c: usize| (c + 20_000).saturating_sub(classes);
+            (0..classes).map(|c| (late(c) / 2500) as f64 * 1.01).collect()
+        }
+        Long::Sorted => {
+            let mut x = common::normal(5, classes, 3.0);
+            x.sort_by(f64::total_cmp);
+            x
+        }
+    }
+}
+
+const SHAPES: [Long; 8] = [
+    Long::Equal,
+    Long::Behind,
+    Long::Geometric,
+    Long::Rising(1.0),
+    Long::Rising(20.0),
+    Long::Rising(200.0),
+    Long::Steps,
+    Long::Sorted,
+];
+
+fn check_long(problem: Problem, threads: u32, shapes: &[Long]) {
+    for &shape in shapes {
+        let logits = long_row(shape, problem.classes);
+        let case = Case::new(problem.clone(), 1, logits, 1);
+        let how = How { threads, logits_offset: 1, dlogits_offset: 1, ..How::default() };
+        let variant = variant::stream(&case.problem, false, threads);
+        let (output, _) = run(&case, &how, &variant, None).unwrap();
+        if std::panic::catch_unwind(|| common::bounds::check(&case, &output)).is_err() {
+            panic!("{shape:?}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn long_rows() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    for dtype in [DType::F32, DType::BF16] {
+        for threads in [128, 256, 512] {
+            check_long(plain(dtype, 1 << 20), threads, &SHAPES);
+        }
+    }
+}
+
+#[test]
+fn the_longest_rows() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    for dtype in [DType::F32, DType::BF16] {
+        let shapes = [Long::Equal, Long::Behind, Long::Rising(1.0), Long::Sorted];
+        check_long(plain(dtype, (1 << 22) + 1), 128, &shapes);
+    }
+}
+
+/// Sums over targets too.
+#[test]
+fn long_rows_of_all_sums() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let classes = (1 << 20) + 3;
+    let smoothed = plain(DType::F32, classes).label_smoothing(0.1);
+    check_long(smoothed.clone().class_weights(true), 128, &SHAPES);
+    check_long(smoothed.logit_scale(-0.5), 256, &SHAPES);
+    check_long(plain(DType::BF16, classes).targets(DType::BF16), 128, &SHAPES);
+    check_long(plain(DType::BF16, classes).softcap(30.0), 128, &[Long::Rising(1.0), Long::Sorted]);
+}
