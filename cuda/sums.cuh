@@ -146,8 +146,8 @@ struct Adder {
   __device__ __forceinline__ RowPart part(const RowRunning& sums) const {
     const float to = squash.reference(sums.largest);
     const bool there = to == sums.reference;  // perhaps both are infinite
-    const float ahead = there ? 0 : squash.between(to, sums.reference);
-    const float f = there ? 1 : exp2_fast(squash.log2_power_between(sums.reference, to));
+    const float ahead = there ? 0 : squash.t_of(to - sums.reference);
+    const float f = there ? 1 : exp2_fast(squash.log2_power_of(sums.reference - to));
     const float s = sums.s.value() * f, maxima = static_cast<float>(sums.maxima);
     RowPart part;
     part.largest = sums.largest;
@@ -223,8 +223,8 @@ struct Adder {
     sums.largest = top_logit;
     if (!nothing && squash.distance(top_logit, sums.reference) <= kReach) return joins;
     const float to = squash.reference(top_logit);
-    const float f = nothing ? 0 : exp2_fast(squash.log2_power_between(sums.reference, to));
-    const float shift = nothing ? 0 : squash.between(sums.reference, to);
+    const float f = nothing ? 0 : exp2_fast(squash.log2_power_of(sums.reference - to));
+    const float shift = nothing ? 0 : squash.t_of(sums.reference - to);
     if constexpr (RowPart::kHasEntropy) {
       sums.entropy.add(-shift * (sums.s.value() + joins));
       sums.entropy.scale(f);

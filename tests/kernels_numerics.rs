@@ -5,7 +5,7 @@
 mod common;
 mod gpu;
 
-use common::{Case, Output};
+use common::{Case, Output, Target};
 use gpu::run::{How, run};
 use xent::cuda::variant::{self, Variant};
 use xent::{DType, Outputs, Problem, Reduction};
@@ -21,10 +21,14 @@ fn kernels(problem: &Problem) -> Vec<Variant> {
     [variant::stream(&problem, false, 128)].into_iter().chain(held).collect()
 }
 
-/// Runs a case with each of its kernels, and holds what they write against the bounds. What the
-/// first wrote.
+/// Runs a case with its kernels, and holds what they write against the bounds. What the first wrote.
 fn check(case: &Case, how: &How) -> Output {
-    let outputs = kernels(&case.problem).into_iter().map(|variant| {
+    check_with(case, how, usize::MAX)
+}
+
+/// With so many of its kernels.
+fn check_with(case: &Case, how: &How, count: usize) -> Output {
+    let outputs = kernels(&case.problem).into_iter().take(count).map(|variant| {
         let (output, _) = run(case, how, &variant, None)
             .unwrap_or_else(|error| panic!("{variant:?} {how:?} {:?}: {error}", case.problem));
         if std::panic::catch_unwind(|| common::bounds::check(case, &output)).is_err() {
@@ -204,4 +208,158 @@ fn long_rows_of_all_sums() {
     check_long(smoothed.logit_scale(-0.5), 256, &SHAPES);
     check_long(plain(DType::BF16, classes).targets(DType::BF16), 128, &SHAPES);
     check_long(plain(DType::BF16, classes).softcap(30.0), 128, &[Long::Rising(1.0), Long::Sorted]);
+}
+
+const INF: f64 = f64::INFINITY;
+const NAN: f64 = f64::NAN;
+
+/// Runs a row of five classes for some targets, in f32 and bf16, streamed and in registers; the
+/// gradient also from the statistics, which must give the same bits.
+fn check_row(problem: &Problem, x: [f64; 5]) {
+    for dtype in [DType::F32, DType::BF16] {
+        for target in [0, 1, 3] {
+            let mut problem = problem.clone();
+            (problem.logits, problem.dlogits) = (dtype, dtype);
+            let case = Case::new(problem, 1, x.to_vec(), 1).targets(&[target]);
+            check_case(&case);
+        }
+    }
+}
+
+fn check_case(case: &Case) {
+    let how = How::default();
+    let output = check_with(case, &how, 2);
+    let backward = variant::stream(&case.problem, true, 128);
+    let (separate, _) = run(case, &how, &backward, Some(&output.stats)).unwrap();
+    let bits = |output: &Output| output.dlogits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&output), bits(&separate), "{:?} {:?}", case.problem, case.logits);
+}
+
+/// Differences of logits may be infinite where they, times the scale, are not.
+#[test]
+fn scales_of_logits_far_apart_and_near() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let apart = [3e38, -3e38, 0.0, 1.0, 2e38];
+    let near = [1e-38, 2e-38, -1e-38, 0.0, 3e-38];
+    for scale in [1.0, -1.0, 0.5, 0.1, 0.9, -0.5, 2.0, 1e30, 1e-30, 3e38, 1e-38, -1e-38, 1e-45] {
+        let problem = plain(DType::F32, 5).logit_scale(scale);
+        for x in [apart, near, [1.0, -2.0, 3.0, 2.5, 0.0]] {
+            check_row(&problem, x);
+        }
+        let smoothed = problem.label_smoothing(0.1);
+        check_row(&smoothed, near);
+        if scale.abs() < 0.2 {
+            check_row(&smoothed, apart);
+        }
+    }
+}
+
+#[test]
+fn caps_of_infinite_and_huge_logits() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let rows = [
+        [3e38, -3e38, 0.0, 1.0, 2e38],
+        [INF, -INF, 0.0, 1.0, INF],
+        [-INF; 5],
+        [INF; 5],
+        [1.0, 2.0, -1.0, 0.0, 1e-3],
+    ];
+    let squashes = [
+        (5.0, 1.0),
+        (30.0, -2.0),
+        (1e-30, 1.0),
+        (1e30, 1.0),
+        (3e38, 1.0),
+        (5.0, 1e30),
+        (5.0, 1e-30),
+    ];
+    for (cap, scale) in squashes {
+        let problem = plain(DType::F32, 5).softcap(cap).logit_scale(scale);
+        for x in rows {
+            check_row(&problem, x);
+            if cap < 1e3 {
+                check_row(&problem.clone().label_smoothing(0.3), x);
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_infinities() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    for scale in [1.0, -1.0, 0.3] {
+        let problem = plain(DType::F32, 5).logit_scale(scale);
+        for x in [
+            [-INF; 5],
+            [INF; 5],
+            [INF, -INF, 0.0, 1.0, NAN],
+            [INF, -INF, 0.0, 1.0, 2.0],
+            [NAN; 5],
+            [-INF, -INF, 1.0, -INF, -INF],
+            [-INF, NAN, -INF, -INF, -INF],
+        ] {
+            check_row(&problem, x);
+            check_row(&problem.clone().label_smoothing(0.1), x);
+            check_row(&problem.clone().z_loss(0.1), x);
+        }
+    }
+}
+
+/// 0 times infinity is 0.
+#[test]
+fn weights_of_0_at_minus_infinity() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let x = [-INF, 1.0, 1.0, -INF, 0.5];
+    for smoothing in [0.0, 0.2, 1.0] {
+        let problem = plain(DType::F32, 5).label_smoothing(smoothing);
+        for target in [0, 1, 3] {
+            let row = |problem| Case::new(problem, 1, x.to_vec(), 1).targets(&[target]);
+            let mut classes = row(problem.clone().class_weights(true));
+            check_case(&classes);
+            classes.class_weights = Some(vec![0.0, 1.0, 1.0, 0.0, 0.5]);
+            check_case(&classes);
+            let mut rows = row(problem.clone().row_weights(true));
+            rows.row_weights = Some(vec![0.0]);
+            check_case(&rows);
+        }
+    }
+    let mut soft = Case::new(plain(DType::F32, 5).targets(DType::F32), 1, x.to_vec(), 1);
+    for q in [[0.0, 0.5, 0.25, 0.0, 0.25], [0.5, 0.5, 0.0, 0.0, 0.0]] {
+        soft.target = Target::Probabilities(q.to_vec());
+        check_case(&soft);
+    }
+}
+
+#[test]
+fn z_losses_of_huge_lse() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    for z in [1e15, 1e19, 1e25, -1e25, 3e38] {
+        for factor in [1e-4, 1e-30, -1e-4] {
+            check_row(&plain(DType::F32, 5).z_loss(factor), [z, z, 0.0, z, 1.0]);
+        }
+    }
+}
+
+#[test]
+fn rows_of_one_class() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let smoothed = plain(DType::BF16, 1).label_smoothing(0.1);
+    for problem in [plain(DType::F32, 1), smoothed.clone().logit_scale(-0.5), smoothed.softcap(2.0)]
+    {
+        for x in [-3.0, 0.0, INF, -INF, NAN] {
+            check_case(&Case::new(problem.clone(), 1, vec![x], 1).targets(&[0]));
+        }
+    }
 }
