@@ -49,7 +49,7 @@ __device__ __forceinline__ Part<Target, kOptions> add_held(
     if (j >= 0 && held.owns(j)) adder.add_partial(own, j);
   }
 
-  return adder.part(own);
+  return own.part(adder.squash);
 }
 
 // Puts a value of each warp of the cluster into `shared` of all CTAs. All threads take part, and

@@ -31,7 +31,7 @@ __device__ __forceinline__ Part<Target, kOptions> read_row(
     adder.template add<1>(sums, v, j, kThreads);
   }
   span.each_partial(thread, kThreads, [&](i32 k) { adder.add_partial(sums, k); });
-  return adder.part(sums);
+  return sums.part(adder.squash);
 }
 
 // Writes the gradient of a row. All threads of the CTA take part.

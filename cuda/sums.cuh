@@ -1,43 +1,8 @@
-// The sums over part of a row, of its elements as they come.
+// How the elements of a row join the sums of a thread.
 #pragma once
-#include "part.cuh"
+#include "running.cuh"
 
 namespace xent {
-
-// A sum, and what its last place could not hold of it: as good as one in double, of any number of
-// addends. The one may be infinite.
-struct Carried {
-  float sum = 0, low = 0;
-
-  __device__ __forceinline__ void add(float x) {
-    const float next = sum + x;
-    low += x - (next - sum);
-    sum = next;
-  }
-  __device__ __forceinline__ void scale(float f) {
-    sum *= f;
-    low *= f;
-  }
-  __device__ __forceinline__ float value() const { return is_finite(sum) ? sum + low : sum; }
-};
-
-// What a thread knows of the elements that it has added. What the options do not ask for stays 0.
-//
-// Its sums are relative to a logit that was the largest once, and is at most 1 behind the one that
-// is. So they move seldom: to move at each new maximum would add up roundings where logits rise. If
-// there are logits that little apart, s is not small, and neither are its roundings allowed to be.
-template <class Target, u32 kOptions>
-struct Running : FirstMaximum<Part<Target, kOptions>::kHasArgmax>,
-                 FirstTarget<Part<Target, kOptions>::kHasBest> {
-  float largest = -infinity();
-  float reference;  // what Squash::distance needs of the logit
-  u32 maxima = 0;   // elements that are the largest
-  Carried s;        // sum(e) of the others
-  Carried entropy, distance, mass;
-
-  __device__ __forceinline__ explicit Running(const Squash<kOptions>& squash)
-      : reference(squash.reference(-infinity())) {}
-};
 
 // Adds elements of a row to the sums of a thread, one chunk of vectors after the other.
 template <class Logit, class Target, u32 kOptions>
@@ -90,7 +55,7 @@ struct Adder {
       }
     }
     Chunk chunk;
-    if (top_logit > sums.largest) chunk.s[0] = rise(sums, top_logit);
+    if (top_logit > sums.largest) chunk.s[0] = sums.rise(top_logit, squash);
 #pragma unroll
     for (u32 k = 0; k < kVectors; k++) {
       float x[N], u[N];
@@ -133,38 +98,13 @@ struct Adder {
       if (top_logit >= sums.largest) sums.argmax = first;
     }
     Chunk chunk;
-    if (top_logit > sums.largest) chunk.s[0] = rise(sums, top_logit);
+    if (top_logit > sums.largest) chunk.s[0] = sums.rise(top_logit, squash);
     if constexpr (RowPart::kHasTarget) target<true>(sums, u, element);
 #pragma unroll
     for (u32 i = 0; i < N; i++) {
       if (span.contains(element + static_cast<i32>(i))) one(sums, chunk, x[i], u[i], i);
     }
     close(sums, chunk);
-  }
-
-  // All that was added, relative to its largest logit.
-  __device__ __forceinline__ RowPart part(const RowRunning& sums) const {
-    const float to = squash.reference(sums.largest);
-    const bool there = to == sums.reference;  // perhaps both are infinite
-    const float ahead = there ? 0 : squash.t_of(to - sums.reference);
-    const float f = there ? 1 : exp2_fast(squash.log2_power_of(sums.reference - to));
-    const float s = sums.s.value() * f, maxima = static_cast<float>(sums.maxima);
-    RowPart part;
-    part.largest = sums.largest;
-    part.s = s + (maxima - 1);
-    if constexpr (RowPart::kHasEntropy) {
-      part.entropy = sums.entropy.value() * f + ahead * (s + maxima);
-    }
-    if constexpr (RowPart::kHasTarget) {
-      part.mass = sums.mass.value();
-      part.distance = sums.distance.value() + ahead * part.mass;
-    }
-    if constexpr (RowPart::kHasArgmax) part.argmax = sums.argmax;
-    if constexpr (RowPart::kHasBest) {
-      part.best = sums.best;
-      part.best_class = sums.best_class;
-    }
-    return part;
   }
 
   // u of the elements from `element` on: weighted probabilities, or class weights.
@@ -211,34 +151,6 @@ struct Adder {
   }
 
  private:
-  static constexpr float kReach = 1;  // how far the largest logit may be ahead of the reference
-
-  // Makes this logit the largest. What until now were the maxima joins the sum of the others: the
-  // result is what they add.
-  __device__ __forceinline__ float rise(RowRunning& sums, float top_logit) const {
-    const bool nothing = !squash.kCapped && sums.largest == -infinity();  // but -inf
-    const float joins =
-        static_cast<float>(sums.maxima) * squash.power(sums.largest, sums.reference);
-    sums.maxima = 0;
-    sums.largest = top_logit;
-    if (!nothing && squash.distance(top_logit, sums.reference) <= kReach) return joins;
-    const float to = squash.reference(top_logit);
-    const float f = nothing ? 0 : exp2_fast(squash.log2_power_of(sums.reference - to));
-    const float shift = nothing ? 0 : squash.t_of(sums.reference - to);
-    if constexpr (RowPart::kHasEntropy) {
-      sums.entropy.add(-shift * (sums.s.value() + joins));
-      sums.entropy.scale(f);
-      if (f == 0) sums.entropy = Carried();
-    }
-    if constexpr (RowPart::kHasTarget) {
-      const float mass = sums.mass.value();
-      sums.distance.add(mass == 0 ? 0 : -shift * mass);
-    }
-    sums.s.scale(f);
-    sums.reference = to;
-    return joins * f;
-  }
-
   __device__ __forceinline__ void one(RowRunning& sums, Chunk& chunk, float x, float u,
                                       u32 i) const {
     const float t = squash.distance(x, sums.reference);

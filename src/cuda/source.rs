@@ -23,6 +23,7 @@ pub const FILES: &[(&str, &str)] = files![
     "problem.cuh",
     "reduce.cuh",
     "row.cuh",
+    "running.cuh",
     "stream.cu",
     "sums.cuh",
     "vector.cuh",
