@@ -1,6 +1,7 @@
 // K2 and K3: a row stays in the registers of one CTA, or of a cluster of CTAs, as raw vectors of 16
 // bytes. It is read once, and its gradient written once.
 #include "cluster.cuh"
+#include "faint.cuh"
 #include "gradient.cuh"
 
 namespace xent {
@@ -31,7 +32,7 @@ __device__ __forceinline__ Part<Target, kOptions> add_held(
     const Adder<Logit, Target, kOptions>& adder, const Held<Logit, kThreads, kVectors>& held) {
   using RowPart = Part<Target, kOptions>;
   const Span<Logit>& span = adder.span;
-  RowPart own;
+  Running<Target, kOptions> own(adder.squash);
   if constexpr (RowPart::kHasTarget || Squash<kOptions>::kCapped) {
 #pragma unroll
     for (u32 k = 0; k < kVectors; k++) {
@@ -48,29 +49,26 @@ __device__ __forceinline__ Part<Target, kOptions> add_held(
     if (j >= 0 && held.owns(j)) adder.add_partial(own, j);
   }
 
-  return own;
+  return own.part(adder.squash);
 }
 
-// Merges the parts of all threads of the cluster; all of them take part, and hold the result.
-template <class Target, u32 kOptions, u32 kWarps, u32 kCluster>
-__device__ __forceinline__ Part<Target, kOptions> merge_cluster(
-    const Part<Target, kOptions>& own, const Squash<kOptions>& squash, u32 rank,
-    Slots<Part<Target, kOptions>, kWarps * kCluster>& shared) {
-  using RowPart = Part<Target, kOptions>;
+// Puts a value of each warp of the cluster into `shared` of all CTAs. All threads take part, and
+// their CTAs have started.
+template <u32 kWarps, u32 kCluster, class T>
+__device__ __forceinline__ void publish(const T& of_warp, u32 rank,
+                                        Slots<T, kWarps * kCluster>& shared) {
   const u32 thread = threadIdx.x, warp = thread / kWarp;
-  const RowPart of_warp = merge_lanes<Target, kOptions>(own, squash);
   if constexpr (kCluster == 1) {
     if (thread % kWarp == 0) shared[warp] = of_warp;
     __syncthreads();
   } else {
 #if __CUDA_ARCH__ >= 900
-    u32 words[sizeof(RowPart) / 4];
-    memcpy(words, &of_warp, sizeof(RowPart));
-    cluster_wait();  // all CTAs have started: there is a place to write to
+    u32 words[sizeof(T) / 4];
+    memcpy(words, &of_warp, sizeof(T));
     if (thread % kWarp < kCluster) {
       const char* place = reinterpret_cast<const char*>(&shared[rank * kWarps + warp]);
 #pragma unroll
-      for (u32 i = 0; i < sizeof(RowPart) / 4; i++) {
+      for (u32 i = 0; i < sizeof(T) / 4; i++) {
         store_to_peer(place + 4 * i, thread % kWarp, words[i]);
       }
     }
@@ -78,7 +76,6 @@ __device__ __forceinline__ Part<Target, kOptions> merge_cluster(
     cluster_wait();
 #endif
   }
-  return merge_shared(shared, squash);
 }
 
 // Grid: kCluster CTAs for each row; as many are a cluster. 16 kThreads kVectors kCluster bytes hold
@@ -88,7 +85,9 @@ template <class Logit, class Gradient, class Target, u32 kOptions, u32 kThreads,
 __device__ __forceinline__ void block_row(const Params& p) {
   using RowPart = Part<Target, kOptions>;
   constexpr bool kSums = kProbabilities<Target> || !(kOptions & kBackward);
-  __shared__ Slots<RowPart, kThreads / kWarp * kCluster> shared;
+  constexpr u32 kWarps = kThreads / kWarp;
+  __shared__ Slots<RowPart, kWarps * kCluster> shared;
+  __shared__ Slots<FaintSums, kWarps * kCluster> shared_faint;
   const u32 thread = threadIdx.x;
   const i64 row = row_of_cta(kCluster);
   if (row >= p.rows) return;
@@ -139,8 +138,19 @@ __device__ __forceinline__ void block_row(const Params& p) {
   }
   RowPart part;
   if constexpr (kSums) {
-    const RowPart own = add_held(adder, held);
-    part = merge_cluster<Target, kOptions, kThreads / kWarp, kCluster>(own, squash, rank, shared);
+    const RowPart of_warp = merge_lanes<Target, kOptions>(add_held(adder, held), squash);
+#if __CUDA_ARCH__ >= 900
+    if constexpr (kCluster > 1) cluster_wait();  // all CTAs have started
+#endif
+    publish<kWarps, kCluster>(of_warp, rank, shared);
+    part = merge_shared(shared, squash);
+    if (!(kOptions & kBackward) && is_faint(part.s, span)) {
+      const FaintSums own =
+          faint_sums(adder, part.largest, rank * kThreads + thread, kCluster * kThreads);
+      const FaintSums sums = reduce_lanes(own, FaintSums::plus);
+      publish<kWarps, kCluster>(sums, rank, shared_faint);
+      take(part, reduce_shared(shared_faint, FaintSums(), FaintSums::plus));
+    }
   }
   if constexpr (kOptions & kBackward) {
     const float2 stats = p.stats[row];

@@ -21,7 +21,7 @@ constexpr bool kHasGradient<none> = false;
 
 // In global memory. Volatile, and clobbers memory: with a gradient in the place of the logits the
 // order of reads and writes is that of the program.
-__device__ __forceinline__ u32 load_bits(const float* at) {
+__device__ __forceinline__ u32 load_bits(const void* at) {
   u32 v;
   asm volatile("ld.global.u32 %0, [%1];" : "=r"(v) : "l"(at) : "memory");
   return v;
@@ -31,17 +31,11 @@ __device__ __forceinline__ u32 load_bits2(const void* at) {
   asm volatile("ld.global.u16 %0, [%1];" : "=h"(v) : "l"(at) : "memory");
   return v;
 }
-__device__ __forceinline__ void store_bits(float* at, u32 v) {
+__device__ __forceinline__ void store_bits(void* at, u32 v) {
   asm volatile("st.global.u32 [%0], %1;" ::"l"(at), "r"(v) : "memory");
 }
 __device__ __forceinline__ void store_bits2(void* at, u32 v) {
   asm volatile("st.global.u16 [%0], %1;" ::"l"(at), "h"(static_cast<u16>(v)) : "memory");
-}
-
-__device__ __forceinline__ float widen_half(u32 bits) {
-  float x;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(static_cast<u16>(bits)));
-  return x;
 }
 
 // What kernels need of an element type: conversion, rounded to nearest even, and in one word two
@@ -71,8 +65,14 @@ struct Element<half> {
   static constexpr u32 kSignBits = 0x80008000;
   static constexpr u32 kLowest = 0xfc00fc00;
   static __device__ __forceinline__ void unpack(u32 word, float* x) {
-    x[0] = widen_half(word);
-    x[1] = widen_half(word >> 16);
+    asm("{\n\t"
+        ".reg .b16 low, high;\n\t"
+        "mov.b32 {low, high}, %2;\n\t"
+        "cvt.f32.f16 %0, low;\n\t"
+        "cvt.f32.f16 %1, high;\n\t"
+        "}"
+        : "=f"(x[0]), "=f"(x[1])
+        : "r"(word));
   }
   static __device__ __forceinline__ u32 pack(const float* x) {
 #if __CUDA_ARCH__ >= 800

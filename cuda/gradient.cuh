@@ -12,13 +12,20 @@ struct Writer {
   static constexpr bool kHasTarget = kProbabilities<Target> || (kOptions & kSmoothing);
   using RowAdder = Adder<Logit, Target, kOptions>;
   const RowAdder& adder;  // for what it knows of the row
-  Gradient* row;          // (classes)
-  bool aligned;           // pieces of the gradient to 16 bytes
+  Gradient* pieces;       // where the piece of vector 0 is, or would be
+  u32 alignment;          // of the pieces
 
   __device__ __forceinline__ Writer(const RowAdder& adder, i64 number)
       : adder(adder),
-        row(static_cast<Gradient*>(adder.p.dlogits) + number * adder.p.dlogits_stride),
-        aligned(adder.span.aligns(row)) {}
+        pieces(static_cast<Gradient*>(adder.p.dlogits) + number * adder.p.dlogits_stride -
+               adder.span.shift),
+        alignment(adder.span.alignment(row())) {}
+
+  // (classes)
+  __device__ __forceinline__ Gradient* row() const { return pieces + adder.span.shift; }
+  __device__ __forceinline__ Gradient* piece(i32 j) const {
+    return pieces + static_cast<i64>(j) * N;
+  }
 
   // Full vector j, with signs flipped where k < 0.
   __device__ __forceinline__ void write(const Factors& f, const Softmax<kOptions>& softmax, uint4 v,
@@ -40,34 +47,33 @@ struct Writer {
   __device__ __forceinline__ void write_unpacked(const Factors& f, const Softmax<kOptions>& softmax,
                                                  const float (&x)[N], i32 j) const {
     float u[N], g[N];
-    const i32 element = adder.span.element(j);
-    typename RowAdder::RowPart ignored;
-    if constexpr (kHasTarget) adder.template target<false>(ignored, u, element);
+    typename RowAdder::Best ignored;
+    if constexpr (kHasTarget) adder.template target<false>(ignored, u, adder.span.element(j));
 #pragma unroll
     for (u32 i = 0; i < N; i++) {
       g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
     }
-    store_all(row + element, aligned, g);
+    store_all(piece(j), alignment, g);
   }
 
   __device__ __forceinline__ void write_partial(const Factors& f, const Softmax<kOptions>& softmax,
                                                 i32 j) const {
     float x[N], u[N], g[N];
     unpack<Logit>(adder.partial(j), x);
-    typename RowAdder::RowPart ignored;
+    typename RowAdder::Best ignored;
     if constexpr (kHasTarget) adder.target<true>(ignored, u, adder.span.element(j));
 #pragma unroll
     for (u32 i = 0; i < N; i++) {
       g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
     }
-    store_partial(row, adder.span, j, g);
+    store_partial(row(), adder.span, j, g);
   }
 
   // The class of the target; after its vector, by the thread that wrote that.
   __device__ __forceinline__ void write_target(const Factors& f, const Softmax<kOptions>& softmax,
                                                const RowTarget& target, float x) const {
     const float g = target_gradient(f, adder.squash, softmax, x, target.weight);
-    store(row + target.index, g);
+    store(row() + target.index, g);
   }
 
   // The same value everywhere, by all threads that share the row.
@@ -78,9 +84,9 @@ struct Writer {
     const Span<Logit>& span = adder.span;
 #pragma unroll 1
     for (i32 j = thread; j < span.end; j += threads) {
-      if (j >= span.first) store_all(row + span.element(j), aligned, g);
+      if (j >= span.first) store_all(piece(j), alignment, g);
     }
-    span.each_partial(thread, threads, [&](i32 j) { store_partial(row, span, j, g); });
+    span.each_partial(thread, threads, [&](i32 j) { store_partial(row(), span, j, g); });
   }
 };
 

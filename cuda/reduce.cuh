@@ -37,10 +37,22 @@ struct Slots {
   __device__ __forceinline__ T& operator[](u32 i) { return reinterpret_cast<T*>(bytes)[i]; }
 };
 
+// Combines `kCount` values in shared memory. All lanes of the warp take part; each holds the
+// result. `nothing` combines with any value to that value.
+template <class T, u32 kCount, class Combine>
+__device__ __forceinline__ T reduce_shared(Slots<T, kCount>& shared, T nothing, Combine combine) {
+  const u32 lane = threadIdx.x % kWarp;
+  T own = lane < kCount ? shared[lane] : nothing;
+#pragma unroll
+  for (u32 i = kWarp; i < kCount; i += kWarp) {
+    if (i + lane < kCount) own = combine(own, shared[i + lane]);
+  }
+  return reduce_lanes(own, combine);
+}
+
 // Combines the values of all threads of a CTA of `kThreads`, a multiple of 32, at most 1024. All of
 // them take part; each holds the result. `shared` holds kThreads / 32 values; it may be used again
-// after a barrier of the CTA. `nothing` combines with any value to that value. What threads read
-// before is ordered before what they write after.
+// after a barrier of the CTA. What threads read before is ordered before what they write after.
 template <u32 kThreads, class T, class Combine>
 __device__ __forceinline__ T reduce_threads(T value, T nothing, Slots<T, kThreads / kWarp>& shared,
                                             Combine combine) {
@@ -50,8 +62,7 @@ __device__ __forceinline__ T reduce_threads(T value, T nothing, Slots<T, kThread
   value = reduce_lanes(value, combine);
   if (lane == 0) shared[threadIdx.x / kWarp] = value;
   __syncthreads();
-  value = lane < kWarps ? shared[lane] : nothing;
-  return reduce_lanes(value, combine);
+  return reduce_shared(shared, nothing, combine);
 }
 
 }  // namespace xent

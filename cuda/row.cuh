@@ -52,12 +52,12 @@ struct Span {
   __device__ __forceinline__ bool contains(i32 element) const {
     return element >= 0 && element < classes;
   }
-  // Whether pieces of another tensor, at the elements of the vectors, are aligned to 16 bytes.
-  // `row`: that tensor's row.
+  // How pieces of another tensor, at the elements of the vectors, are aligned: in bytes, 16 at
+  // most. `row`: that tensor's row.
   template <class U>
-  __device__ __forceinline__ bool aligns(const U* row) const {
-    const u64 start = reinterpret_cast<u64>(row) - static_cast<u64>(shift) * sizeof(U);
-    return start % 16 == 0;
+  __device__ __forceinline__ u32 alignment(const U* row) const {
+    const u32 start = reinterpret_cast<u64>(row) - static_cast<u64>(shift) * sizeof(U);
+    return (start | 16) & -(start | 16);
   }
 };
 

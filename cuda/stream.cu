@@ -1,5 +1,6 @@
 // K4: any number of classes. One CTA for each row reads it once for its sums, and for the gradient
 // once more, from the end: what was read last is likeliest to be in the cache still.
+#include "faint.cuh"
 #include "gradient.cuh"
 
 namespace xent {
@@ -11,42 +12,26 @@ __device__ __forceinline__ Part<Target, kOptions> read_row(
   // Vectors that a thread loads before it uses the first; as many of another tensor go with them.
   constexpr bool kReadsTwo = kProbabilities<Target> || (kOptions & kClassWeights);
   constexpr u32 kFlight = kReadsTwo ? 2 : 4;
-  constexpr u32 kFold =
-      64 / kFlight;  // chunks that are added to one another before they join the sum
-  using RowPart = Part<Target, kOptions>;
   const Span<Logit>& span = adder.span;
-  const u32 flip = adder.p.sign_flip;
   const i32 thread = threadIdx.x;
-  RowPart sum;
+  Running<Target, kOptions> sums(adder.squash);
   i32 j = thread < span.first ? thread + kThreads : thread;
+  const char* at = span.address(j);
 #pragma unroll 1
-  while (j < span.end) {
-    RowPart part;
-    const char* at = span.address(j);
-#pragma unroll 1
-    for (u32 chunk = 0; chunk < kFold && j + (kFlight - 1) * kThreads < span.end; chunk++) {
-      uint4 v[kFlight];
+  for (; j + (kFlight - 1) * kThreads < span.end; j += kFlight * kThreads) {
+    uint4 v[kFlight];
 #pragma unroll
-      for (u32 k = 0; k < kFlight; k++) v[k] = load16(at + k * kThreads * 16);
-      if constexpr (kOptions & kScale || kOptions & kSoftcap) {
-#pragma unroll
-        for (u32 k = 0; k < kFlight; k++) v[k] = flip_signs(v[k], flip);
-      }
-      adder.template add<kFlight>(part, v, j, kThreads);
-      at += kFlight * kThreads * 16;
-      j += kFlight * kThreads;
-    }
-#pragma unroll 1
-    for (u32 k = 0; k < kFlight && j < span.end && j + (kFlight - 1) * kThreads >= span.end; k++) {
-      const uint4 v[1] = {flip_signs(load16(span.address(j)), flip)};
-      adder.template add<1>(part, v, j, kThreads);
-      j += kThreads;
-    }
-    sum = RowPart::merge(sum, part, adder.squash);
+    for (u32 k = 0; k < kFlight; k++) v[k] = adder.oriented(load16(at + k * kThreads * 16));
+    adder.template add<kFlight>(sums, v, j, kThreads);
+    at += kFlight * kThreads * 16;
   }
-  RowPart part;
-  span.each_partial(thread, kThreads, [&](i32 k) { adder.add_partial(part, k); });
-  return RowPart::merge(sum, part, adder.squash);
+#pragma unroll 1
+  for (; j < span.end; j += kThreads) {
+    const uint4 v[1] = {adder.oriented(load16(span.address(j)))};
+    adder.template add<1>(sums, v, j, kThreads);
+  }
+  span.each_partial(thread, kThreads, [&](i32 k) { adder.add_partial(sums, k); });
+  return sums.part(adder.squash);
 }
 
 // Writes the gradient of a row. All threads of the CTA take part.
@@ -55,14 +40,13 @@ __device__ __forceinline__ void write_row_gradient(
     const Writer<Logit, Gradient, Target, kOptions>& writer, const Factors& factors,
     const Softmax<kOptions>& softmax, const RowTarget& target, float x) {
   const Span<Logit>& span = writer.adder.span;
-  const u32 flip = writer.adder.p.sign_flip;
   const i32 thread = threadIdx.x;
   const i32 last = (span.end - 1 - thread) / static_cast<i32>(kThreads);
 #pragma unroll 2
   for (i32 k = span.end > thread ? last : -1; k >= 0; k--) {
     const i32 j = thread + k * kThreads;
     if (j < span.first) break;
-    writer.write(factors, softmax, flip_signs(load16(span.address(j)), flip), j);
+    writer.write(factors, softmax, writer.adder.oriented(load16(span.address(j))), j);
   }
   span.each_partial(thread, kThreads, [&](i32 j) { writer.write_partial(factors, softmax, j); });
   if (target.index >= 0 && span.vector_of(target.index) % kThreads == thread) {
@@ -87,6 +71,7 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<Target, kOptions>(
     stream(const Params p) {
   using RowPart = Part<Target, kOptions>;
   __shared__ Slots<RowPart, kThreads / kWarp> shared;
+  __shared__ Slots<FaintSums, kThreads / kWarp> shared_faint;
   const i64 row = row_of_cta(1);
   if (row >= p.rows) return;
   const RowTarget target = row_target<Target>(p, row);
@@ -117,6 +102,10 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<Target, kOptions>(
     if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = warp;
     __syncthreads();
     part = merge_shared(shared, squash);
+    if (!(kOptions & kBackward) && is_faint(part.s, span)) {
+      const FaintSums own = faint_sums(adder, part.largest, threadIdx.x, kThreads);
+      take(part, reduce_threads<kThreads>(own, FaintSums(), shared_faint, FaintSums::plus));
+    }
   } else {
     __syncthreads();  // x is read before another thread writes in its place
   }

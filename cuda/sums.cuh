@@ -1,45 +1,46 @@
-// The sums over part of a row, of its elements as they come.
+// How the elements of a row join the sums of a thread.
 #pragma once
-#include "part.cuh"
+#include "running.cuh"
 
 namespace xent {
 
-// Adds elements of a row to a part, one chunk of vectors after the other.
+// Adds elements of a row to the sums of a thread, one chunk of vectors after the other.
 template <class Logit, class Target, u32 kOptions>
 struct Adder {
   static constexpr u32 N = kPerVector<Logit>;
   using RowPart = Part<Target, kOptions>;
+  using RowRunning = Running<Target, kOptions>;
+  using Best = FirstTarget<RowPart::kHasBest>;
   const Params& p;
   const Squash<kOptions>& squash;
   const Span<Logit>& span;
-  const Logit* logits;  // (classes), the row
-  const Target* q;      // (classes), the row, of probabilities
-  bool q_aligned = false, weights_aligned = false;
+  const Logit* logits;                         // (classes), the row
+  const Target* q;                             // (classes), the row, of probabilities
+  u32 q_alignment = 0, weights_alignment = 0;  // of their pieces
 
   __device__ __forceinline__ Adder(const Params& p, const Squash<kOptions>& squash,
                                    const Span<Logit>& span, const Logit* logits, const Target* q)
       : p(p), squash(squash), span(span), logits(logits), q(q) {
-    if constexpr (kProbabilities<Target>) q_aligned = span.aligns(q);
-    if constexpr (kOptions & kClassWeights) weights_aligned = span.aligns(p.class_weights);
+    if constexpr (kProbabilities<Target>) q_alignment = span.alignment(q);
+    if constexpr (kOptions & kClassWeights) weights_alignment = span.alignment(p.class_weights);
   }
 
-  // A chunk: what of its elements is added up, relative to the part's new largest logit.
-  struct Chunk : RowPart {
-    float reference;
-    float even = 0, odd = 0;  // sum(e) of elements below the largest
-    u32 maxima = 0;           // elements that are the largest
+  // What a chunk adds. Chains of few additions, each in an order of its own.
+  struct Chunk {
+    float s[4] = {0, 0, 0, 0}, entropy[2] = {0, 0};
+    float distance = 0, mass = 0;
   };
 
   // Adds full vectors j, j + stride, ..., with signs flipped where k < 0.
   template <u32 kVectors>
-  __device__ __forceinline__ void add(RowPart& part, const uint4 (&v)[kVectors], i32 j,
+  __device__ __forceinline__ void add(RowRunning& sums, const uint4 (&v)[kVectors], i32 j,
                                       i32 stride) const {
     uint4 top = v[0];
 #pragma unroll
     for (u32 k = 1; k < kVectors; k++) top = max<Logit>(top, v[k]);
     const float top_logit = largest<Logit>(top);
     if constexpr (RowPart::kHasArgmax) {
-      if (top_logit > part.largest || part.argmax == kNoClass) {
+      if (top_logit > sums.largest || sums.argmax == kNoClass) {
         u32 first = kNoClass;
 #pragma unroll
         for (i32 k = kVectors - 1; k >= 0; k--) {
@@ -50,32 +51,38 @@ struct Adder {
             if (x[i] == top_logit) first = span.element(j + k * stride) + i;
           }
         }
-        part.argmax = first;
+        sums.argmax = first;
       }
     }
     Chunk chunk;
-    const float base = open(part, chunk, top_logit);
+    if (top_logit > sums.largest) chunk.s[0] = sums.rise(top_logit, squash);
 #pragma unroll
     for (u32 k = 0; k < kVectors; k++) {
       float x[N], u[N];
       unpack<Logit>(v[k], x);
       if constexpr (RowPart::kHasTarget) {
-        target<false>(part, u, span.element(j + static_cast<i32>(k) * stride));
+        target<false>(sums, u, span.element(j + static_cast<i32>(k) * stride));
       }
 #pragma unroll
-      for (u32 i = 0; i < N; i++) one(chunk, x[i], u[i], i % 2);
+      for (u32 i = 0; i < N; i++) one(sums, chunk, x[i], u[i], i);
     }
-    close(part, chunk, base);
+    close(sums, chunk);
+  }
+
+  // A vector of logits with signs flipped where k < 0.
+  static constexpr bool kFlips = kOptions & (kScale | kSoftcap);
+  __device__ __forceinline__ uint4 oriented(uint4 v) const {
+    return kFlips ? flip_signs(v, p.sign_flip) : v;
   }
 
   // A partial vector, with signs flipped where k < 0, and -inf outside the row.
   __device__ __forceinline__ uint4 partial(i32 j) const {
     const u32 padding = Element<Logit>::kLowest ^ p.sign_flip;
-    return flip_signs(load_partial(logits, span, j, padding), p.sign_flip);
+    return oriented(load_partial(logits, span, j, padding));
   }
 
-  // Adds a partial vector.
-  __device__ __forceinline__ void add_partial(RowPart& part, i32 j) const {
+  // Adds a partial vector, before or after others.
+  __device__ __forceinline__ void add_partial(RowRunning& sums, i32 j) const {
     float x[N], u[N];
     unpack<Logit>(partial(j), x);
     float top_logit = -infinity();
@@ -87,22 +94,23 @@ struct Adder {
       top_logit = fmaxf(top_logit, x[i]);
     }
     if constexpr (RowPart::kHasArgmax) {
-      if (top_logit > part.largest || part.argmax == kNoClass) part.argmax = first;
+      if (top_logit == sums.largest) first = min(first, sums.argmax);
+      if (top_logit >= sums.largest) sums.argmax = first;
     }
     Chunk chunk;
-    const float base = open(part, chunk, top_logit);
-    if constexpr (RowPart::kHasTarget) target<true>(part, u, element);
+    if (top_logit > sums.largest) chunk.s[0] = sums.rise(top_logit, squash);
+    if constexpr (RowPart::kHasTarget) target<true>(sums, u, element);
 #pragma unroll
     for (u32 i = 0; i < N; i++) {
-      if (span.contains(element + static_cast<i32>(i))) one(chunk, x[i], u[i], i % 2);
+      if (span.contains(element + static_cast<i32>(i))) one(sums, chunk, x[i], u[i], i);
     }
-    close(part, chunk, base);
+    close(sums, chunk);
   }
 
   // u of the elements from `element` on: weighted probabilities, or class weights.
   template <bool kPartial>
-  __device__ __forceinline__ void target(RowPart& part, float (&u)[N], i32 element) const {
-    const auto read = [&](auto* row, bool aligned, float (&x)[N]) {
+  __device__ __forceinline__ void target(Best& first, float (&u)[N], i32 element) const {
+    const auto read = [&](auto* row, u32 alignment, float (&x)[N]) {
       if constexpr (kPartial) {
 #pragma unroll
         for (u32 i = 0; i < N; i++) {
@@ -110,18 +118,22 @@ struct Adder {
           x[i] = span.contains(at) ? load(row + at) : 0;
         }
       } else {
-        load_all(row + element, aligned, x);
+        load_all(row + element, alignment, x);
       }
     };
     if constexpr (kProbabilities<Target>) {
-      read(q, q_aligned, u);
+      read(q, q_alignment, u);
       if constexpr (RowPart::kHasBest) {
 #pragma unroll
         for (u32 i = 0; i < N; i++) {
           const i32 at = element + static_cast<i32>(i);
-          const bool better = u[i] > part.best && (!kPartial || span.contains(at));
-          part.best_class = better ? at : part.best_class;
-          part.best = better ? u[i] : part.best;
+          bool better = u[i] > first.best;
+          if constexpr (kPartial) {
+            const bool before = u[i] == first.best && static_cast<u32>(at) < first.best_class;
+            better = (better || before) && span.contains(at);
+          }
+          first.best_class = better ? at : first.best_class;
+          first.best = better ? u[i] : first.best;
         }
       }
 #pragma unroll
@@ -132,53 +144,32 @@ struct Adder {
     }
     if constexpr (kOptions & kClassWeights) {
       float w[N];
-      read(p.class_weights, weights_aligned, w);
+      read(p.class_weights, weights_alignment, w);
 #pragma unroll
       for (u32 i = 0; i < N; i++) u[i] *= w[i];
     }
   }
 
  private:
-  // Moves the part to the larger of its own and the chunk's largest logit. The result is what its
-  // sum is then, before the chunk's own is added.
-  __device__ __forceinline__ float open(RowPart& part, Chunk& chunk, float top_logit) const {
-    const bool grows = top_logit > part.largest;
-    chunk.reference = squash.reference(fmaxf(part.largest, top_logit));
-    chunk.s = grows ? -1 : 0;  // the chunk has the maximum that is left out, or the part has
-    if constexpr (RowPart::kHasEntropy) chunk.entropy = 0;
-    const float shift = grows ? squash.distance(part.largest, chunk.reference) : 0;
-    const float f = squash.power(part.largest, chunk.reference);
-    if constexpr (RowPart::kHasEntropy) {
-      const float moved = part.entropy - shift * (part.s + 1);
-      part.entropy = grows ? (f == 0 ? 0 : f * moved) : part.entropy;
-    }
-    if constexpr (RowPart::kHasTarget) {
-      part.distance -= RowPart::shifted(squash, part.largest, part.mass, shift);
-    }
-    const float base = grows ? (part.s + 1) * f : part.s;
-    part.largest = chunk.largest = fmaxf(part.largest, top_logit);
-    return base;
-  }
-
-  __device__ __forceinline__ void one(Chunk& chunk, float x, float u, bool odd) const {
-    const float t = squash.distance(x, chunk.reference);
-    const float e = squash.power(x, chunk.reference);
+  __device__ __forceinline__ void one(RowRunning& sums, Chunk& chunk, float x, float u,
+                                      u32 i) const {
+    const float t = squash.distance(x, sums.reference);
+    const float e = squash.power(x, sums.reference);
     // +inf counts too: then s is a NaN only where a logit is one.
-    add_or_count(x, chunk.largest, e, odd ? chunk.odd : chunk.even, chunk.maxima);
-    if constexpr (RowPart::kHasEntropy) chunk.entropy -= e == 0 ? 0 : t * e;
+    add_or_count(x, sums.largest, e, chunk.s[i % 4], sums.maxima);
+    if constexpr (RowPart::kHasEntropy) chunk.entropy[i % 2] -= e == 0 ? 0 : t * e;
     if constexpr (RowPart::kHasTarget) {
       chunk.distance -= u == 0 ? 0 : t * u;
       chunk.mass += u;
     }
   }
 
-  __device__ __forceinline__ void close(RowPart& part, const Chunk& chunk, float base) const {
-    const float own = (chunk.even + chunk.odd) + (static_cast<float>(chunk.maxima) + chunk.s);
-    part.s = base + own;
-    if constexpr (RowPart::kHasEntropy) part.entropy += chunk.entropy;
+  __device__ __forceinline__ void close(RowRunning& sums, const Chunk& chunk) const {
+    sums.s.add((chunk.s[0] + chunk.s[1]) + (chunk.s[2] + chunk.s[3]));
+    if constexpr (RowPart::kHasEntropy) sums.entropy.add(chunk.entropy[0] + chunk.entropy[1]);
     if constexpr (RowPart::kHasTarget) {
-      part.distance += chunk.distance;
-      part.mass += chunk.mass;
+      sums.distance.add(chunk.distance);
+      sums.mass.add(chunk.mass);
     }
   }
 };

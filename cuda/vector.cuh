@@ -18,6 +18,14 @@ __device__ __forceinline__ void store16(void* at, uint4 v) {
                "r"(v.z), "r"(v.w)
                : "memory");
 }
+__device__ __forceinline__ uint2 load8(const void* at) {
+  uint2 v;
+  asm volatile("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(at) : "memory");
+  return v;
+}
+__device__ __forceinline__ void store8(void* at, uint2 v) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(at), "r"(v.x), "r"(v.y) : "memory");
+}
 // Changes the sign of all elements where `flip` says so: Element<T>::kSignBits, or 0.
 __device__ __forceinline__ uint4 flip_signs(uint4 v, u32 flip) {
   return make_uint4(v.x ^ flip, v.y ^ flip, v.z ^ flip, v.w ^ flip);
@@ -84,44 +92,82 @@ __device__ __forceinline__ float largest(uint4 v) {
   return fmaxf(-infinity(), E::kPerWord == 2 ? fmaxf(x[0], x[1]) : x[0]);
 }
 
-// N elements, N sizeof(T) = 8, 16 or 32 bytes. `wide`: they are aligned to 16 bytes (or their
-// size, if that is less).
-template <class T, u32 N>
-__device__ __forceinline__ void load_all(const T* at, bool wide, float (&x)[N]) {
-  constexpr u32 n = kPerVector<T>;
-  if constexpr (N % n == 0) {
-    if (wide) {
+// N elements, loaded `kBytes` at a time.
+template <u32 kBytes, class T, u32 N>
+__device__ __forceinline__ void load_by(const T* at, float (&x)[N]) {
+  constexpr u32 n = Element<T>::kPerWord, kStep = kBytes < 4 ? n : kBytes / 4 * n;
 #pragma unroll
-      for (u32 i = 0; i < N; i += n) {
-        unpack<T>(load16(at + i), reinterpret_cast<float (&)[n]>(x[i]));
-      }
-      return;
+  for (u32 i = 0; i < N; i += kStep) {
+    if constexpr (kBytes == 16) {
+      unpack<T>(load16(at + i), reinterpret_cast<float (&)[kStep]>(x[i]));
+    } else if constexpr (kBytes == 8) {
+      const uint2 v = load8(at + i);
+      Element<T>::unpack(v.x, x + i);
+      Element<T>::unpack(v.y, x + i + n);
+    } else if constexpr (kBytes == 4) {
+      Element<T>::unpack(load_bits(at + i), x + i);
+    } else {
+      Element<T>::unpack(load_bits2(at + i) | load_bits2(at + i + 1) << 16, x + i);
     }
   }
-#pragma unroll
-  for (u32 i = 0; i < N; i++) x[i] = load(at + i);
 }
 
-// Element i of a vector's 16 bytes, stored by itself.
-template <class T>
-__device__ __forceinline__ void store_piece(T* at, uint4 v, u32 i) {
-  const u32 words[4] = {v.x, v.y, v.z, v.w};
-  constexpr u32 n = Element<T>::kPerWord;
-  Element<T>::store(at, words[i / n] >> (i % n * 16));
-}
-
+// N elements, N sizeof(T) = 8, 16 or 32 bytes, by the widest loads that `alignment` allows: theirs,
+// in bytes, 16 at most.
 template <class T, u32 N>
-__device__ __forceinline__ void store_all(T* at, bool wide, const float (&x)[N]) {
+__device__ __forceinline__ void load_all(const T* at, u32 alignment, float (&x)[N]) {
+  if constexpr (N * sizeof(T) >= 16) {
+    if (__builtin_expect(alignment == 16, true)) return load_by<16>(at, x);
+  }
+  if (alignment >= 8) return load_by<8>(at, x);
+  if (sizeof(T) == 4 || alignment == 4) return load_by<4>(at, x);
+  load_by<2>(at, x);
+}
+
+// A word, stored at once or by its two elements.
+template <u32 kBytes, class T>
+__device__ __forceinline__ void store_word(T* at, u32 word) {
+  if constexpr (kBytes == 4) {
+    store_bits(at, word);
+  } else {
+    store_bits2(at, word);
+    store_bits2(at + 1, word >> 16);
+  }
+}
+
+// A vector, stored `kBytes` at a time.
+template <u32 kBytes, class T>
+__device__ __forceinline__ void store_by(T* at, uint4 v) {
+  constexpr u32 n = Element<T>::kPerWord;
+  if constexpr (kBytes == 16) {
+    store16(at, v);
+  } else if constexpr (kBytes == 8) {
+    store8(at, make_uint2(v.x, v.y));
+    store8(at + 2 * n, make_uint2(v.z, v.w));
+  } else {
+    store_word<kBytes>(at, v.x);
+    store_word<kBytes>(at + n, v.y);
+    store_word<kBytes>(at + 2 * n, v.z);
+    store_word<kBytes>(at + 3 * n, v.w);
+  }
+}
+
+// N elements, 16 or 32 bytes, by the widest stores that `alignment` allows.
+template <class T, u32 N>
+__device__ __forceinline__ void store_all(T* at, u32 alignment, const float (&x)[N]) {
   constexpr u32 n = kPerVector<T>;
-  static_assert(N % n == 0, "16 bytes at least");
+  static_assert(N % n == 0, "whole vectors");
 #pragma unroll
   for (u32 i = 0; i < N; i += n) {
     const uint4 v = pack<T>(x + i);
-    if (wide) {
-      store16(at + i, v);
+    if (__builtin_expect(alignment == 16, true)) {
+      store_by<16>(at + i, v);
+    } else if (alignment == 8) {
+      store_by<8>(at + i, v);
+    } else if (sizeof(T) == 4 || alignment == 4) {
+      store_by<4>(at + i, v);
     } else {
-#pragma unroll
-      for (u32 k = 0; k < n; k++) store_piece(at + i + k, v, k);
+      store_by<2>(at + i, v);
     }
   }
 }

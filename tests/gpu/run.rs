@@ -1,6 +1,6 @@
 //! Cases, run by the interpreter as the library would run them on a GPU.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use half::{bf16, f16};
@@ -59,6 +59,8 @@ pub struct Trace {
     /// Without moves between registers, of which machine code has few.
     pub lane_instructions: u64,
     pub mufu: u64,
+    /// Of warps and of lanes, with modifiers.
+    pub by_opcode: BTreeMap<String, (u64, u64)>,
 }
 
 /// The parsed module of a variant.
@@ -181,6 +183,7 @@ impl Device<'_> {
         let moves: u64 = moves.map(|(_, (_, lanes))| lanes).sum();
         self.last.lane_instructions = stats.lane_instructions - moves;
         self.last.mufu = stats.mufu;
+        self.last.by_opcode = stats.by_opcode;
         Ok(())
     }
 
