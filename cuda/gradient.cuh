@@ -60,7 +60,7 @@ struct Writer {
     for (u32 i = 0; i < N; i++) {
       g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
     }
-    store_partial(row, adder.span, j, g);
+    store_partial(row, adder.span, j, aligned, g);
   }
 
   // The class of the target; after its vector, by the thread that wrote that.
@@ -80,7 +80,7 @@ struct Writer {
     for (i32 j = thread; j < span.end; j += threads) {
       if (j >= span.first) store_all(row + span.element(j), aligned, g);
     }
-    span.each_partial(thread, threads, [&](i32 j) { store_partial(row, span, j, g); });
+    span.each_partial(thread, threads, [&](i32 j) { store_partial(row, span, j, aligned, g); });
   }
 };
 

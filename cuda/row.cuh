@@ -1,12 +1,13 @@
 // Where the elements of a row lie, in vectors of 16 bytes.
 #pragma once
-#include "vector.cuh"
+#include "pieces.cuh"
 
 namespace xent {
 
-// A row of `classes` elements, cut into vectors that are counted from the 128-byte line in which
-// the row begins: warps that read 32 vectors in a row read whole lines, wherever the row begins.
-// The first and the last vector may be partial; nothing outside the row is ever touched.
+// A row of `classes` elements, cut into vectors that are counted from the line in which the row
+// begins. Of lines of 128 bytes: warps that read 32 vectors in a row read whole lines, wherever the
+// row begins. Of lines of 16 bytes: the row has no more vectors than it needs. The first and the
+// last vector may be partial; nothing outside the row is ever touched.
 template <class T>
 struct Span {
   const char* line;
@@ -15,12 +16,13 @@ struct Span {
   i32 first;  // vectors [first, end) are full
   i32 end;
 
-  __device__ __forceinline__ Span(const T* row, i32 classes) : classes(classes) {
-    const u32 offset = reinterpret_cast<u64>(row) & 127;
+  __device__ __forceinline__ Span(const T* row, i32 classes, u32 line_bytes = 128)
+      : classes(classes) {
+    const u32 offset = reinterpret_cast<u64>(row) & (line_bytes - 1);
     line = reinterpret_cast<const char*>(row) - offset;
     shift = offset / sizeof(T);
     first = (offset + 15) / 16;
-    end = (static_cast<i64>(shift) + classes) / static_cast<i32>(kPerVector<T>);
+    end = (static_cast<u32>(shift) + classes) / kPerVector<T>;
   }
 
   // The element of the row that vector j begins with; negative for a partial first vector.
@@ -61,17 +63,35 @@ struct Span {
   }
 };
 
-// A partial vector; outside the row it holds `padding`, a word of the type's. One element after the
-// other: it is read where registers are full of other vectors.
+// The part of a vector that is inside a row; of one that is full, or is outside, nothing is right.
+template <class T>
+struct Inside {
+  i32 low, high;  // elements [low, high) of the vector
+
+  __device__ __forceinline__ Inside(const Span<T>& span, i32 j)
+      : low(::max(-span.element(j), 0)),
+        high(min(span.classes - span.element(j), static_cast<i32>(kPerVector<T>))) {}
+  // Whether the row begins after the vector does, and ends before it.
+  __device__ __forceinline__ bool within() const {
+    return low > 0 && high < static_cast<i32>(kPerVector<T>);
+  }
+  __device__ __forceinline__ Pieces pieces() const {
+    return {static_cast<u32>(::max(high - low, 0) * static_cast<i32>(sizeof(T))), low > 0};
+  }
+};
+
+// A partial vector; outside the row it holds `padding`, a word of the type's.
 template <class T>
 __device__ __forceinline__ uint4 load_partial(const T* row, const Span<T>& span, i32 j,
                                               u32 padding) {
+  const Inside<T> inside(span, j);
+  if (!inside.within()) return load_pieces<T>(span.address(j), inside.pieces(), padding);
   uint4 v = make_uint4(padding, padding, padding, padding);
   constexpr u32 kBits = 32 / Element<T>::kPerWord;
 #pragma unroll 1
-  for (u32 i = 0; i < kPerVector<T>; i++) {
-    const i32 element = span.element(j) + static_cast<i32>(i);
-    const u32 bits = span.contains(element) ? Element<T>::load(row + element) : padding;
+  for (i32 i = 0; i < static_cast<i32>(kPerVector<T>); i++) {
+    const bool has = i >= inside.low && i < inside.high;
+    const u32 bits = has ? Element<T>::load(row + span.element(j) + i) : padding;
     if constexpr (kBits == 32) {
       v = make_uint4(v.y, v.z, v.w, bits);
     } else {
@@ -82,14 +102,20 @@ __device__ __forceinline__ uint4 load_partial(const T* row, const Span<T>& span,
   return v;
 }
 
-// Writes what is inside the row.
+// Writes what is inside the row. `aligned`: as Span::aligns says of it.
 template <class G, class T>
-__device__ __forceinline__ void store_partial(G* row, const Span<T>& span, i32 j,
+__device__ __forceinline__ void store_partial(G* row, const Span<T>& span, i32 j, bool aligned,
                                               const float (&x)[kPerVector<T>]) {
+  const Inside<T> inside(span, j);
+  if constexpr (sizeof(G) == sizeof(T)) {
+    if (aligned && !inside.within()) {
+      store_pieces<G>(row + span.element(j), inside.pieces(), pack<G>(x));
+      return;
+    }
+  }
 #pragma unroll
-  for (u32 i = 0; i < kPerVector<T>; i++) {
-    const i32 element = span.element(j) + static_cast<i32>(i);
-    if (span.contains(element)) store(row + element, x[i]);
+  for (i32 i = 0; i < static_cast<i32>(kPerVector<T>); i++) {
+    if (i >= inside.low && i < inside.high) store(row + span.element(j) + i, x[i]);
   }
 }
 

@@ -18,6 +18,7 @@ pub const FILES: &[(&str, &str)] = files![
     "loss.cuh",
     "numeric.cuh",
     "part.cuh",
+    "pieces.cuh",
     "prelude.cuh",
     "problem.cuh",
     "reduce.cuh",
