@@ -15,6 +15,7 @@ struct Span {
   i32 classes;
   i32 first;  // vectors [first, end) are full
   i32 end;
+  i32 head, tail;  // the partial vectors, or -1; one that is both is the head
 
   __device__ __forceinline__ Span(const T* row, i32 classes, u32 line_bytes = 128)
       : classes(classes) {
@@ -23,31 +24,27 @@ struct Span {
     shift = offset / sizeof(T);
     first = (offset + 15) / 16;
     end = (static_cast<u32>(shift) + classes) / kPerVector<T>;
+    head = shift % kPerVector<T> != 0 ? first - 1 : -1;
+    tail = (static_cast<u32>(shift) + classes) % kPerVector<T> != 0 && end != head ? end : -1;
   }
 
   // The element of the row that vector j begins with; negative for a partial first vector.
   __device__ __forceinline__ i32 element(i32 j) const {
     return j * static_cast<i32>(kPerVector<T>) - shift;
   }
+  // The vector with this element of the row.
   __device__ __forceinline__ i32 vector_of(i32 element) const {
-    return (element + shift) / static_cast<i32>(kPerVector<T>);
+    return static_cast<u32>(element + shift) / kPerVector<T>;
   }
   __device__ __forceinline__ const char* address(i32 j) const {
     return line + static_cast<i64>(j) * 16;
-  }
-  // The partial vectors: number 0 at the start, number 1 at the end; -1 where there is none. A row
-  // that begins and ends within one vector has it once.
-  __device__ __forceinline__ i32 partial(u32 number) const {
-    const bool head = element(first) > 0;
-    if (number == 0) return head ? first - 1 : -1;
-    return element(end) < classes && !(head && end < first) ? end : -1;
   }
   // Calls `f` for those partial vectors that belong to a thread: vector j to j % threads.
   template <class F>
   __device__ __forceinline__ void each_partial(i32 thread, i32 threads, F f) const {
 #pragma unroll 1
     for (u32 number = 0; number < 2; number++) {
-      const i32 j = partial(number);
+      const i32 j = number == 0 ? head : tail;
       if (j >= 0 && j % threads == thread) f(j);
     }
   }
@@ -63,7 +60,7 @@ struct Span {
   }
 };
 
-// The part of a vector that is inside a row; of one that is full, or is outside, nothing is right.
+// The part of a vector that is inside a row, where that is less than the vector.
 template <class T>
 struct Inside {
   i32 low, high;  // elements [low, high) of the vector

@@ -40,17 +40,7 @@ struct Adder {
     const float top_logit = largest<Logit>(top);
     if constexpr (RowPart::kHasArgmax) {
       if (top_logit > part.largest || part.argmax == kNoClass) {
-        u32 first = kNoClass;
-#pragma unroll
-        for (i32 k = kVectors - 1; k >= 0; k--) {
-          float x[N];
-          unpack<Logit>(v[k], x);
-#pragma unroll
-          for (i32 i = N - 1; i >= 0; i--) {
-            if (x[i] == top_logit) first = span.element(j + k * stride) + i;
-          }
-        }
-        part.argmax = first;
+        part.argmax = find(v, top_logit, j, stride);
       }
     }
     Chunk chunk;
@@ -66,6 +56,31 @@ struct Adder {
       for (u32 i = 0; i < N; i++) one(chunk, x[i], u[i], i % 2);
     }
     close(part, chunk, base);
+  }
+
+  // Makes a part of vectors, which may be padded with -inf, where nothing is summed over classes.
+  // `largest` is a logit no less than theirs; `leaves_out`: one that is as large is left out.
+  // Writes the exponentials, relative to it, to `powers`.
+  template <u32 kVectors>
+  __device__ __forceinline__ RowPart gather(const uint4 (&v)[kVectors], float largest,
+                                            bool leaves_out, i32 j, i32 stride,
+                                            float (&powers)[kVectors][N]) const {
+    static_assert(!RowPart::kHasTarget, "padding has no class");
+    RowPart part;
+    if constexpr (RowPart::kHasArgmax) part.argmax = find(v, largest, j, stride);
+    Chunk chunk;
+    part.largest = chunk.largest = largest;
+    chunk.reference = squash.reference(largest);
+    chunk.s = leaves_out ? -1 : 0;
+#pragma unroll
+    for (u32 k = 0; k < kVectors; k++) {
+      float x[N];
+      unpack<Logit>(v[k], x);
+#pragma unroll
+      for (u32 i = 0; i < N; i++) powers[k][i] = one(chunk, x[i], 0, i % 2);
+    }
+    close(part, chunk, 0);
+    return part;
   }
 
   // A partial vector, with signs flipped where k < 0, and -inf outside the row.
@@ -87,7 +102,9 @@ struct Adder {
       top_logit = fmaxf(top_logit, x[i]);
     }
     if constexpr (RowPart::kHasArgmax) {
-      if (top_logit > part.largest || part.argmax == kNoClass) part.argmax = first;
+      // It may come before what the part has.
+      const bool earlier = top_logit == part.largest && first < part.argmax;
+      if (top_logit > part.largest || earlier) part.argmax = first;
     }
     Chunk chunk;
     const float base = open(part, chunk, top_logit);
@@ -139,6 +156,23 @@ struct Adder {
   }
 
  private:
+  // The first element that is `x`.
+  template <u32 kVectors>
+  __device__ __forceinline__ u32 find(const uint4 (&v)[kVectors], float x, i32 j,
+                                      i32 stride) const {
+    u32 first = kNoClass;
+#pragma unroll
+    for (i32 k = kVectors - 1; k >= 0; k--) {
+      float y[N];
+      unpack<Logit>(v[k], y);
+#pragma unroll
+      for (i32 i = N - 1; i >= 0; i--) {
+        if (y[i] == x) first = span.element(j + k * stride) + i;
+      }
+    }
+    return first;
+  }
+
   // Moves the part to the larger of its own and the chunk's largest logit. The result is what its
   // sum is then, before the chunk's own is added.
   __device__ __forceinline__ float open(RowPart& part, Chunk& chunk, float top_logit) const {
@@ -160,7 +194,8 @@ struct Adder {
     return base;
   }
 
-  __device__ __forceinline__ void one(Chunk& chunk, float x, float u, bool odd) const {
+  // Its exponential.
+  __device__ __forceinline__ float one(Chunk& chunk, float x, float u, bool odd) const {
     const float t = squash.distance(x, chunk.reference);
     const float e = squash.power(x, chunk.reference);
     // +inf counts too: then s is a NaN only where a logit is one.
@@ -170,6 +205,7 @@ struct Adder {
       chunk.distance -= u == 0 ? 0 : t * u;
       chunk.mass += u;
     }
+    return e;
   }
 
   __device__ __forceinline__ void close(RowPart& part, const Chunk& chunk, float base) const {

@@ -9,12 +9,13 @@ macro_rules! files {
 
 /// Names and texts, for NVRTC as named headers.
 pub const FILES: &[(&str, &str)] = files![
-    "block.cu",
     "cluster.cuh",
     "count.cu",
     "element.cuh",
     "finish.cu",
     "gradient.cuh",
+    "group.cuh",
+    "held.cuh",
     "loss.cuh",
     "numeric.cuh",
     "part.cuh",
@@ -22,6 +23,7 @@ pub const FILES: &[(&str, &str)] = files![
     "prelude.cuh",
     "problem.cuh",
     "reduce.cuh",
+    "registers.cu",
     "row.cuh",
     "stream.cu",
     "sums.cuh",
