@@ -63,7 +63,7 @@ fn every_small_row_at_every_offset() {
             let problem = Problem::new(dtype, classes);
             let offsets = 16 / dtype.size() as u64;
             for offset in (classes as u64 % 3..offsets).step_by(3) {
-                let in_place = (classes as u64 + offset) % 2 == 0;
+                let in_place = (classes as u64 + offset).is_multiple_of(2);
                 let case = Case::random(problem.clone().in_place(in_place), 3, classes as u64);
                 let found = LANES.iter().filter_map(|&n| with_lanes(&case.problem, false, n));
                 let found: Vec<Variant> = found.collect();
