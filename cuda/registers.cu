@@ -88,17 +88,30 @@ __device__ __forceinline__ void held_row(const Params& p) {
   }
 }
 
-// CTAs that an SM of 65536 registers holds, at what their threads need.
-template <class Target, u32 kOptions, u32 kThreads, u32 kVectors>
-__host__ __device__ constexpr u32 resident() {
-  const u32 needed = 34 + 4 * kVectors + (kHeavy<Target, kOptions> ? 24 : 0);
-  const u32 ctas = 65536 / (needed < 56 ? 56 : needed) / kThreads;
+// CTAs that an SM of 65536 registers holds, if each thread needs so many. The compiler is to be
+// told: by itself it spills a little for the sake of a few CTAs more.
+__host__ __device__ constexpr u32 resident_at(u32 threads, u32 registers) {
+  const u32 ctas = 65536 / (registers < 56 ? 56 : registers) / threads;
   return ctas == 0 ? 1 : ctas;
 }
 
-// Grid: a CTA of 128 threads for each 128 / kLanes rows.
+// The vectors of `block` and `cluster` are raw.
+template <class Target, u32 kOptions, u32 kThreads, u32 kVectors>
+__host__ __device__ constexpr u32 resident() {
+  return resident_at(kThreads, 34 + 4 * kVectors + (kHeavy<Target, kOptions> ? 24 : 0));
+}
+
+// Those of `lanes` become exponentials.
+template <class Logit, class Target, u32 kOptions, u32 kVectors>
+__host__ __device__ constexpr u32 resident_lanes() {
+  return resident_at(128, 48 + kPerVector<Logit> * kVectors + (kOptions & kArgmax ? 16 : 0) +
+                              (kHeavy<Target, kOptions> ? 24 : 0));
+}
+
+// Grid: a CTA for each 128 / kLanes rows.
 template <class Logit, class Gradient, class Target, u32 kOptions, u32 kLanes, u32 kVectors>
-__global__ void __launch_bounds__(128) lanes(const Params p) {
+__global__ void __launch_bounds__(128, (resident_lanes<Logit, Target, kOptions, kVectors>()))
+    lanes(const Params p) {
   held_row<Lanes<128, kLanes>, Logit, Gradient, Target, kOptions, kVectors>(p);
 }
 
