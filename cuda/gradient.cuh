@@ -30,30 +30,32 @@ struct Writer {
   // Full vector j, with signs flipped where k < 0.
   __device__ __forceinline__ void write(const Factors& f, const Softmax<kOptions>& softmax, uint4 v,
                                         i32 j) const {
-    float x[N];
+    float x[N], g[N];
     unpack<Logit>(v, x);
-    write_unpacked(f, softmax, x, j);
+    differentiate(f, softmax, x, j, g);
+    store_all(piece(j), alignment, g);
   }
 
   // The same of a vector that has been unpacked before. In other instructions: or else the compiler
-  // keeps what it unpacked, in two registers for each of the raw vector's.
+  // keeps what it unpacked, in two registers for each of the raw vector's. `zero` is 0, which the
+  // compiler must not know. `at`: where the vector's place is; it may be a partial one where
+  // nothing of other tensors is needed.
   __device__ __forceinline__ void write_again(const Factors& f, const Softmax<kOptions>& softmax,
-                                              uint4 v, i32 j) const {
-    float x[N];
-    unpack_again<Logit>(v, adder.p.zero, x);
-    write_unpacked(f, softmax, x, j);
+                                              uint4 v, u32 zero, i32 j, Gradient* at,
+                                              bool partial) const {
+    float x[N], g[N];
+    unpack_again<Logit>(v, zero, x);
+    differentiate(f, softmax, x, j, g);
+    put(g, j, at, partial);
   }
 
-  __device__ __forceinline__ void write_unpacked(const Factors& f, const Softmax<kOptions>& softmax,
-                                                 const float (&x)[N], i32 j) const {
-    float u[N], g[N];
-    typename RowAdder::Best ignored;
-    if constexpr (kHasTarget) adder.template target<false>(ignored, u, adder.span.element(j));
+  // The same of exponentials, where the gradient is made of nothing else.
+  __device__ __forceinline__ void write_powers(const Factors& f, const float (&e)[N], i32 j,
+                                               Gradient* at, bool partial) const {
+    float g[N];
 #pragma unroll
-    for (u32 i = 0; i < N; i++) {
-      g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
-    }
-    store_all(piece(j), alignment, g);
+    for (u32 i = 0; i < N; i++) g[i] = e[i] * f.of_p;
+    put(g, j, at, partial);
   }
 
   __device__ __forceinline__ void write_partial(const Factors& f, const Softmax<kOptions>& softmax,
@@ -66,7 +68,7 @@ struct Writer {
     for (u32 i = 0; i < N; i++) {
       g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
     }
-    store_partial(row(), adder.span, j, g);
+    store_partial(row(), adder.span, j, alignment, g);
   }
 
   // The class of the target; after its vector, by the thread that wrote that.
@@ -86,7 +88,27 @@ struct Writer {
     for (i32 j = thread; j < span.end; j += threads) {
       if (j >= span.first) store_all(piece(j), alignment, g);
     }
-    span.each_partial(thread, threads, [&](i32 j) { store_partial(row(), span, j, g); });
+    span.each_partial(thread, threads, [&](i32 j) { store_partial(row(), span, j, alignment, g); });
+  }
+
+ private:
+  __device__ __forceinline__ void differentiate(const Factors& f, const Softmax<kOptions>& softmax,
+                                                const float (&x)[N], i32 j, float (&g)[N]) const {
+    float u[N];
+    typename RowAdder::Best ignored;
+    if constexpr (kHasTarget) adder.template target<false>(ignored, u, adder.span.element(j));
+#pragma unroll
+    for (u32 i = 0; i < N; i++) {
+      g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
+    }
+  }
+  __device__ __forceinline__ void put(const float (&g)[N], i32 j, Gradient* at,
+                                      bool partial) const {
+    if (partial) {
+      store_partial(row(), adder.span, j, alignment, g);
+    } else {
+      store_all(at, alignment, g);
+    }
   }
 };
 

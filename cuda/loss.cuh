@@ -30,18 +30,17 @@ struct Softmax {
   float largest;    // oriented logit
   float reference;  // what Squash::distance needs of it
   float s;
-  float log1p_s;
   float p_max;   // p of the largest logit
   bool defined;  // there is no NaN, and the largest z is finite
 
   __device__ __forceinline__ Softmax(const Squash<kOptions>& squash, float largest, float s)
       : largest(largest), reference(squash.reference(largest)), s(s) {
-    log1p_s = log1pf(s);
     p_max = 1 / (1 + s);
     defined = !is_nan(s) && (Squash<kOptions>::kCapped || is_finite(largest));
   }
+  __device__ __forceinline__ float log1p_s() const { return log1pf(s); }
   __device__ __forceinline__ float lse(const Squash<kOptions>& squash) const {
-    return squash.z(largest) + log1p_s;
+    return squash.z(largest) + log1p_s();
   }
 };
 
@@ -55,19 +54,18 @@ struct Factors {
 };
 
 template <class Target, u32 kOptions>
-__device__ __forceinline__ Factors row_factors(const Params& p, const Scales& scales, i64 row,
-                                               const RowTarget& target, float mass,
-                                               const Squash<kOptions>& squash,
+__device__ __forceinline__ Factors row_factors(const Params& p, i64 row, const RowTarget& target,
+                                               float mass, const Squash<kOptions>& squash,
                                                const Softmax<kOptions>& softmax) {
   Factors f;
   const float dloss = p.dloss ? p.dloss[p.flags & kDlossPerRow ? row : 0] : 1;
   const float row_weight = p.row_weights ? p.row_weights[row] : 1;
   const float slope = squash.constant_slope();
-  f.unit = dloss * static_cast<float>(scales.cross_entropy) * row_weight;
+  f.unit = dloss * static_cast<float>(p.scaled_by(&Scales::cross_entropy)) * row_weight;
   if (!softmax.defined || !target.valid) f.unit = nan();
   f.z_part = 0;
   if (p.z_loss != 0) {
-    const float z_scale = dloss * static_cast<float>(scales.z_loss);
+    const float z_scale = dloss * static_cast<float>(p.scaled_by(&Scales::z_loss));
     f.z_part = z_scale * (2 * p.z_loss) * softmax.lse(squash);
   }
   f.mass = mass;
@@ -79,8 +77,11 @@ __device__ __forceinline__ Factors row_factors(const Params& p, const Scales& sc
     f.hit = f.at_max = 0;
   } else {
     const float hit = f.unit * p.keep * target.weight;
-    const float even = kOptions & kSmoothing ? f.unit * p.share : 0;
-    const float others = even * scales.weight_sum + f.z_part;
+    float even = 0, others = f.z_part;
+    if constexpr (kOptions & kSmoothing) {
+      even = f.unit * p.share;
+      others += even * p.scaled_by(&Scales::weight_sum);
+    }
     f.of_p = (hit + others) * f.p_max * slope;
     f.of_u = even * slope;
     f.hit = hit * slope;
@@ -131,24 +132,24 @@ __device__ __forceinline__ void write_ignored(const Params& p, i64 row) {
 
 // Writes the results of a counted row. One thread does. `x`: the logit of the target's class.
 template <class Target, u32 kOptions>
-__device__ __forceinline__ void write_row(const Params& p, const Scales& scales, i64 row,
-                                          const RowTarget& target, float x,
-                                          const Part<Target, kOptions>& part,
+__device__ __forceinline__ void write_row(const Params& p, i64 row, const RowTarget& target,
+                                          float x, const Part<Target, kOptions>& part,
                                           const Squash<kOptions>& squash,
                                           const Softmax<kOptions>& softmax) {
   using RowPart = Part<Target, kOptions>;
   const bool defined = softmax.defined;
   const float undefined = is_nan(part.s) ? nan() : part.largest;
+  const float log1p_s = softmax.log1p_s();
   const float lse = defined ? softmax.lse(squash) : undefined;
   if (p.loss) {
     float loss;
     if constexpr (kProbabilities<Target>) {
-      loss = times(part.mass, softmax.log1p_s) + part.distance;
+      loss = times(part.mass, log1p_s) + part.distance;
     } else {
       const float t = squash.distance(x, softmax.reference);
-      loss = times(p.keep, times(target.weight, softmax.log1p_s - t));
+      loss = times(p.keep, times(target.weight, log1p_s - t));
       if constexpr (kOptions & kSmoothing) {
-        const float spread = scales.weight_sum * softmax.log1p_s + part.distance;
+        const float spread = p.scaled_by(&Scales::weight_sum) * log1p_s + part.distance;
         loss += times(p.share, spread);
       }
     }
@@ -165,7 +166,7 @@ __device__ __forceinline__ void write_row(const Params& p, const Scales& scales,
     p.stats[row] = make_float2(p.sign_flip ? -largest : largest, defined ? part.s : nan());
   }
   if constexpr (RowPart::kHasEntropy) {
-    const float entropy = softmax.log1p_s + part.entropy * softmax.p_max;
+    const float entropy = log1p_s + part.entropy * softmax.p_max;
     if (p.entropy) p.entropy[row] = defined ? entropy : nan();
   }
   if constexpr (RowPart::kHasArgmax) {

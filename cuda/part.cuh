@@ -89,41 +89,43 @@ struct Part : EntropySum<(kOptions & kEntropy) != 0>,
   }
 };
 
-// Merges the parts of the lanes of a warp. All lanes take part; each holds the result. Cheaper than
-// merging two at a time: what the largest logit is comes first, and each part moves there once.
-template <class Target, u32 kOptions>
+// Merges the parts of groups of `kLanes` neighbouring lanes, a power of two. All lanes of the warp
+// take part; each holds the result of its group. Cheaper than merging two at a time: what the
+// largest logit is comes first, and each part moves there once.
+template <class Target, u32 kOptions, u32 kLanes = kWarp>
 __device__ __forceinline__ Part<Target, kOptions> merge_lanes(const Part<Target, kOptions>& part,
                                                               const Squash<kOptions>& squash) {
   using RowPart = Part<Target, kOptions>;
+  if constexpr (kLanes == 1) return part;
   const auto add = [](float a, float b) { return a + b; };
   const auto larger = [](float a, float b) { return fmaxf(a, b); };
   RowPart sum;
-  sum.largest = reduce_lanes(part.largest, larger);
+  sum.largest = reduce_lanes<kLanes>(part.largest, larger);
   const bool top = part.largest == sum.largest;
   // Of several parts with the largest logit, one goes on leaving its maximum out.
-  const u32 tops = __ballot_sync(kAllLanes, top);
-  const bool leaves_out = top && threadIdx.x % kWarp == __ffs(tops) - 1;
+  const bool leaves_out = first_of_lanes<kLanes>(top);
   const float reference = squash.reference(sum.largest);
   const float f = top ? 1 : squash.power(part.largest, reference);
-  sum.s = reduce_lanes(leaves_out ? part.s : (part.s + 1) * f, add);
+  sum.s = reduce_lanes<kLanes>(leaves_out ? part.s : (part.s + 1) * f, add);
   if constexpr (RowPart::kHasEntropy || RowPart::kHasTarget) {
     const float shift = top ? 0 : squash.distance(part.largest, reference);
     if constexpr (RowPart::kHasEntropy) {
       const float moved = top ? part.entropy : f * (part.entropy - shift * (part.s + 1));
-      sum.entropy = reduce_lanes(f == 0 ? 0 : moved, add);
+      sum.entropy = reduce_lanes<kLanes>(f == 0 ? 0 : moved, add);
     }
     if constexpr (RowPart::kHasTarget) {
       const float moved = RowPart::shifted(squash, part.largest, part.mass, shift);
-      sum.distance = reduce_lanes(part.distance - moved, add);
-      sum.mass = reduce_lanes(part.mass, add);
+      sum.distance = reduce_lanes<kLanes>(part.distance - moved, add);
+      sum.mass = reduce_lanes<kLanes>(part.mass, add);
     }
   }
   if constexpr (RowPart::kHasArgmax) {
     const auto lower = [](u32 a, u32 b) { return min(a, b); };
-    sum.argmax = reduce_lanes(top ? part.argmax : kNoClass, lower);
+    sum.argmax = reduce_lanes<kLanes>(top ? part.argmax : kNoClass, lower);
     if constexpr (RowPart::kHasBest) {
-      sum.best = reduce_lanes(part.best, larger);
-      sum.best_class = reduce_lanes(part.best == sum.best ? part.best_class : kNoClass, lower);
+      sum.best = reduce_lanes<kLanes>(part.best, larger);
+      sum.best_class =
+          reduce_lanes<kLanes>(part.best == sum.best ? part.best_class : kNoClass, lower);
     }
   }
   return sum;
@@ -134,13 +136,19 @@ template <u32 kCount, class Target, u32 kOptions>
 __device__ __forceinline__ Part<Target, kOptions> merge_shared(
     Slots<Part<Target, kOptions>, kCount>& shared, const Squash<kOptions>& squash) {
   using RowPart = Part<Target, kOptions>;
-  const u32 lane = threadIdx.x % kWarp;
+  // Groups of lanes that do the same are no larger than they must be.
+  constexpr u32 kLanes = kCount > 16  ? 32
+                         : kCount > 8 ? 16
+                         : kCount > 4 ? 8
+                         : kCount > 2 ? 4
+                                      : kCount;
+  const u32 lane = threadIdx.x % kLanes;
   RowPart own = lane < kCount ? shared[lane] : RowPart();
 #pragma unroll
-  for (u32 i = kWarp; i < kCount; i += kWarp) {
+  for (u32 i = kLanes; i < kCount; i += kLanes) {
     if (i + lane < kCount) own = RowPart::merge(own, shared[i + lane], squash);
   }
-  return merge_lanes<Target, kOptions>(own, squash);
+  return merge_lanes<Target, kOptions, kLanes>(own, squash);
 }
 
 }  // namespace xent

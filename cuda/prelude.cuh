@@ -34,6 +34,14 @@ __device__ __forceinline__ bool is_nan(T x) {
 }
 __device__ __forceinline__ bool is_finite(float x) { return fabsf(x) < infinity(); }
 
+// The same pointer, of which the compiler knows nothing: what is added to it afterwards it does not
+// add to each of its terms instead.
+template <class T>
+__device__ __forceinline__ T* settled(T* at) {
+  asm("mov.b64 %0, %0;" : "+l"(at));
+  return at;
+}
+
 // a b, where 0 times infinity is 0 and a NaN stays one.
 template <class T>
 __device__ __forceinline__ T times(T a, T b) {

@@ -63,6 +63,12 @@ struct Params {
   float exponent_low;  // what is left of it: of the same sign, and not 0
   u32 zero;            // 0, which the compiler does not know
   Scales fixed;
+
+  // A field of the scales; only what is used is read.
+  template <class T>
+  __device__ __forceinline__ T scaled_by(T Scales::* field) const {
+    return scales ? scales->*field : fixed.*field;
+  }
 };
 static_assert(sizeof(Params) == 232, "as in src/cuda/params.rs");
 

@@ -29,6 +29,15 @@ __device__ __forceinline__ T reduce_lanes(T value, Combine combine) {
   return value;
 }
 
+// Whether a lane is the first of its group of `kLanes` neighbours to say yes. All lanes of the warp
+// take part.
+template <u32 kLanes = kWarp>
+__device__ __forceinline__ bool first_of_lanes(bool yes) {
+  const u32 lane = threadIdx.x % kWarp;
+  const u32 before = __ballot_sync(kAllLanes, yes) & ((1u << lane) - 1);
+  return yes && before >> (lane - lane % kLanes) == 0;
+}
+
 // Room for values in shared memory, of a type that may have constructors.
 template <class T, u32 kCount>
 struct Slots {

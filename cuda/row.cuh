@@ -1,12 +1,13 @@
 // Where the elements of a row lie, in vectors of 16 bytes.
 #pragma once
-#include "vector.cuh"
+#include "pieces.cuh"
 
 namespace xent {
 
-// A row of `classes` elements, cut into vectors that are counted from the 128-byte line in which
-// the row begins: warps that read 32 vectors in a row read whole lines, wherever the row begins.
-// The first and the last vector may be partial; nothing outside the row is ever touched.
+// A row of `classes` elements, cut into vectors that are counted from the line in which the row
+// begins. Of lines of 128 bytes: warps that read 32 vectors in a row read whole lines, wherever the
+// row begins. Of lines of 16 bytes: the row has no more vectors than it needs. The first and the
+// last vector may be partial; nothing outside the row is ever touched.
 template <class T>
 struct Span {
   const char* line;
@@ -14,38 +15,36 @@ struct Span {
   i32 classes;
   i32 first;  // vectors [first, end) are full
   i32 end;
+  i32 head, tail;  // the partial vectors, or -1; one that is both is the head
 
-  __device__ __forceinline__ Span(const T* row, i32 classes) : classes(classes) {
-    const u32 offset = reinterpret_cast<u64>(row) & 127;
+  __device__ __forceinline__ Span(const T* row, i32 classes, u32 line_bytes = 128)
+      : classes(classes) {
+    const u32 offset = reinterpret_cast<u64>(row) & (line_bytes - 1);
     line = reinterpret_cast<const char*>(row) - offset;
     shift = offset / sizeof(T);
     first = (offset + 15) / 16;
-    end = (static_cast<i64>(shift) + classes) / static_cast<i32>(kPerVector<T>);
+    end = (static_cast<u32>(shift) + classes) / kPerVector<T>;
+    head = shift % kPerVector<T> != 0 ? first - 1 : -1;
+    tail = (static_cast<u32>(shift) + classes) % kPerVector<T> != 0 && end != head ? end : -1;
   }
 
   // The element of the row that vector j begins with; negative for a partial first vector.
   __device__ __forceinline__ i32 element(i32 j) const {
     return j * static_cast<i32>(kPerVector<T>) - shift;
   }
+  // The vector with this element of the row.
   __device__ __forceinline__ i32 vector_of(i32 element) const {
-    return (element + shift) / static_cast<i32>(kPerVector<T>);
+    return static_cast<u32>(element + shift) / kPerVector<T>;
   }
   __device__ __forceinline__ const char* address(i32 j) const {
     return line + static_cast<i64>(j) * 16;
-  }
-  // The partial vectors: number 0 at the start, number 1 at the end; -1 where there is none. A row
-  // that begins and ends within one vector has it once.
-  __device__ __forceinline__ i32 partial(u32 number) const {
-    const bool head = element(first) > 0;
-    if (number == 0) return head ? first - 1 : -1;
-    return element(end) < classes && !(head && end < first) ? end : -1;
   }
   // Calls `f` for those partial vectors that belong to a thread: vector j to j % threads.
   template <class F>
   __device__ __forceinline__ void each_partial(i32 thread, i32 threads, F f) const {
 #pragma unroll 1
     for (u32 number = 0; number < 2; number++) {
-      const i32 j = partial(number);
+      const i32 j = number == 0 ? head : tail;
       if (j >= 0 && j % threads == thread) f(j);
     }
   }
@@ -61,17 +60,35 @@ struct Span {
   }
 };
 
-// A partial vector; outside the row it holds `padding`, a word of the type's. One element after the
-// other: it is read where registers are full of other vectors.
+// The part of a vector that is inside a row, where that is less than the vector.
+template <class T>
+struct Inside {
+  i32 low, high;  // elements [low, high) of the vector
+
+  __device__ __forceinline__ Inside(const Span<T>& span, i32 j)
+      : low(::max(-span.element(j), 0)),
+        high(min(span.classes - span.element(j), static_cast<i32>(kPerVector<T>))) {}
+  // Whether the row begins after the vector does, and ends before it.
+  __device__ __forceinline__ bool within() const {
+    return low > 0 && high < static_cast<i32>(kPerVector<T>);
+  }
+  __device__ __forceinline__ Pieces pieces() const {
+    return {static_cast<u32>(::max(high - low, 0) * static_cast<i32>(sizeof(T))), low > 0};
+  }
+};
+
+// A partial vector; outside the row it holds `padding`, a word of the type's.
 template <class T>
 __device__ __forceinline__ uint4 load_partial(const T* row, const Span<T>& span, i32 j,
                                               u32 padding) {
+  const Inside<T> inside(span, j);
+  if (!inside.within()) return load_pieces<T>(span.address(j), inside.pieces(), padding);
   uint4 v = make_uint4(padding, padding, padding, padding);
   constexpr u32 kBits = 32 / Element<T>::kPerWord;
 #pragma unroll 1
-  for (u32 i = 0; i < kPerVector<T>; i++) {
-    const i32 element = span.element(j) + static_cast<i32>(i);
-    const u32 bits = span.contains(element) ? Element<T>::load(row + element) : padding;
+  for (i32 i = 0; i < static_cast<i32>(kPerVector<T>); i++) {
+    const bool has = i >= inside.low && i < inside.high;
+    const u32 bits = has ? Element<T>::load(row + span.element(j) + i) : padding;
     if constexpr (kBits == 32) {
       v = make_uint4(v.y, v.z, v.w, bits);
     } else {
@@ -82,14 +99,20 @@ __device__ __forceinline__ uint4 load_partial(const T* row, const Span<T>& span,
   return v;
 }
 
-// Writes what is inside the row.
+// Writes what is inside the row. `alignment`: as Span::alignment says of it.
 template <class G, class T>
-__device__ __forceinline__ void store_partial(G* row, const Span<T>& span, i32 j,
+__device__ __forceinline__ void store_partial(G* row, const Span<T>& span, i32 j, u32 alignment,
                                               const float (&x)[kPerVector<T>]) {
+  const Inside<T> inside(span, j);
+  if constexpr (sizeof(G) == sizeof(T)) {
+    if (alignment == 16 && !inside.within()) {
+      store_pieces<G>(row + span.element(j), inside.pieces(), pack<G>(x));
+      return;
+    }
+  }
 #pragma unroll
-  for (u32 i = 0; i < kPerVector<T>; i++) {
-    const i32 element = span.element(j) + static_cast<i32>(i);
-    if (span.contains(element)) store(row + element, x[i]);
+  for (i32 i = 0; i < static_cast<i32>(kPerVector<T>); i++) {
+    if (i >= inside.low && i < inside.high) store(row + span.element(j) + i, x[i]);
   }
 }
 

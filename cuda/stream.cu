@@ -115,14 +115,13 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<Target, kOptions>(
     part.s = is_nan(stats.x) ? stats.x : stats.y;
   }
   const Softmax<kOptions> softmax(squash, part.largest, part.s);
-  const Scales scales = p.scales ? *p.scales : p.fixed;
   if constexpr (!(kOptions & kBackward)) {
-    if (threadIdx.x == 0) write_row(p, scales, row, target, x, part, squash, softmax);
+    if (threadIdx.x == 0) write_row(p, row, target, x, part, squash, softmax);
   }
   if constexpr (kHasGradient<Gradient>) {
     float mass = 0;
     if constexpr (RowPart::kHasTarget) mass = part.mass;
-    const Factors factors = row_factors<Target>(p, scales, row, target, mass, squash, softmax);
+    const Factors factors = row_factors<Target>(p, row, target, mass, squash, softmax);
     const Writer<Logit, Gradient, Target, kOptions> writer(adder, row);
     write_row_gradient<kThreads>(writer, factors, softmax, target, x);
   }

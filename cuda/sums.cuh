@@ -29,6 +29,8 @@ struct Adder {
   struct Chunk {
     float s[4] = {0, 0, 0, 0}, entropy[2] = {0, 0};
     float distance = 0, mass = 0;
+
+    __device__ __forceinline__ float others() const { return (s[0] + s[1]) + (s[2] + s[3]); }
   };
 
   // Adds full vectors j, j + stride, ..., with signs flipped where k < 0.
@@ -41,17 +43,7 @@ struct Adder {
     const float top_logit = largest<Logit>(top);
     if constexpr (RowPart::kHasArgmax) {
       if (top_logit > sums.largest || sums.argmax == kNoClass) {
-        u32 first = kNoClass;
-#pragma unroll
-        for (i32 k = kVectors - 1; k >= 0; k--) {
-          float x[N];
-          unpack<Logit>(v[k], x);
-#pragma unroll
-          for (i32 i = N - 1; i >= 0; i--) {
-            if (x[i] == top_logit) first = span.element(j + k * stride) + i;
-          }
-        }
-        sums.argmax = first;
+        sums.argmax = find(v, top_logit, j, stride);
       }
     }
     Chunk chunk;
@@ -67,6 +59,33 @@ struct Adder {
       for (u32 i = 0; i < N; i++) one(sums, chunk, x[i], u[i], i);
     }
     close(sums, chunk);
+  }
+
+  // Makes a part of vectors, which may be padded with -inf, where nothing is summed over classes.
+  // `largest` is a logit no less than theirs; `leaves_out`: one that is as large is left out.
+  // Writes the exponentials, relative to it, to `powers`.
+  template <u32 kVectors>
+  __device__ __forceinline__ RowPart gather(const uint4 (&v)[kVectors], float largest,
+                                            bool leaves_out, i32 j, i32 stride,
+                                            float (&powers)[kVectors][N]) const {
+    static_assert(!RowPart::kHasTarget && !squash.kCapped, "padding would add something");
+    RowPart part;
+    if constexpr (RowPart::kHasArgmax) part.argmax = find(v, largest, j, stride);
+    RowRunning sums(squash);
+    sums.largest = part.largest = largest;
+    sums.reference = squash.reference(largest);
+    Chunk chunk;
+#pragma unroll
+    for (u32 k = 0; k < kVectors; k++) {
+      float x[N];
+      unpack<Logit>(v[k], x);
+#pragma unroll
+      for (u32 i = 0; i < N; i++) powers[k][i] = one(sums, chunk, x[i], 0, i);
+    }
+    const float maxima = static_cast<float>(sums.maxima) - (leaves_out ? 1 : 0);
+    part.s = chunk.others() + maxima;
+    if constexpr (RowPart::kHasEntropy) part.entropy = chunk.entropy[0] + chunk.entropy[1];
+    return part;
   }
 
   // A vector of logits with signs flipped where k < 0.
@@ -151,8 +170,26 @@ struct Adder {
   }
 
  private:
-  __device__ __forceinline__ void one(RowRunning& sums, Chunk& chunk, float x, float u,
-                                      u32 i) const {
+  // The first element that is `x`.
+  template <u32 kVectors>
+  __device__ __forceinline__ u32 find(const uint4 (&v)[kVectors], float x, i32 j,
+                                      i32 stride) const {
+    u32 first = kNoClass;
+#pragma unroll
+    for (i32 k = kVectors - 1; k >= 0; k--) {
+      float y[N];
+      unpack<Logit>(v[k], y);
+#pragma unroll
+      for (i32 i = N - 1; i >= 0; i--) {
+        if (y[i] == x) first = span.element(j + k * stride) + i;
+      }
+    }
+    return first;
+  }
+
+  // The result is the exponential.
+  __device__ __forceinline__ float one(RowRunning& sums, Chunk& chunk, float x, float u,
+                                       u32 i) const {
     const float t = squash.distance(x, sums.reference);
     const float e = squash.power(x, sums.reference);
     // +inf counts too: then s is a NaN only where a logit is one.
@@ -162,10 +199,11 @@ struct Adder {
       chunk.distance -= u == 0 ? 0 : t * u;
       chunk.mass += u;
     }
+    return e;
   }
 
   __device__ __forceinline__ void close(RowRunning& sums, const Chunk& chunk) const {
-    sums.s.add((chunk.s[0] + chunk.s[1]) + (chunk.s[2] + chunk.s[3]));
+    sums.s.add(chunk.others());
     if constexpr (RowPart::kHasEntropy) sums.entropy.add(chunk.entropy[0] + chunk.entropy[1]);
     if constexpr (RowPart::kHasTarget) {
       sums.distance.add(chunk.distance);

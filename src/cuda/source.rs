@@ -9,19 +9,22 @@ macro_rules! files {
 
 /// Names and texts, for NVRTC as named headers.
 pub const FILES: &[(&str, &str)] = files![
-    "block.cu",
     "cluster.cuh",
     "count.cu",
     "element.cuh",
     "faint.cuh",
     "finish.cu",
     "gradient.cuh",
+    "group.cuh",
+    "held.cuh",
     "loss.cuh",
     "numeric.cuh",
     "part.cuh",
+    "pieces.cuh",
     "prelude.cuh",
     "problem.cuh",
     "reduce.cuh",
+    "registers.cu",
     "row.cuh",
     "running.cuh",
     "stream.cu",

@@ -91,6 +91,28 @@ pub fn stream(problem: &Problem, backward: bool, threads: u32) -> Variant {
     Variant { program: "stream.cu", expression, threads, cluster: 1, rows: 1 }
 }
 
+/// Whether so many vectors of 16 bytes hold a row, wherever it begins in a line of `line` bytes.
+fn holds(problem: &Problem, line: u64, vectors: u64) -> bool {
+    let size = problem.logits.size() as u64;
+    let before = line - (problem.alignment as u64).clamp(size, line);
+    problem.classes as u64 * size + before <= 16 * vectors
+}
+
+/// The kernel that keeps each row in the registers of `lanes` neighbouring lanes of a warp, a power
+/// of two up to 32, `vectors` of 16 bytes for each lane. `None` where they do not hold the row,
+/// wherever it begins.
+pub fn lanes(problem: &Problem, backward: bool, lanes: u32, vectors: u32) -> Option<Variant> {
+    /// Of a CTA, as the kernel has them.
+    const THREADS: u32 = 128;
+    if !holds(problem, 16, u64::from(lanes) * u64::from(vectors)) {
+        return None;
+    }
+    let arguments = arguments(problem, backward);
+    let expression = format!("xent::lanes<{arguments}, {lanes}, {vectors}>");
+    let rows = THREADS / lanes;
+    Some(Variant { program: "registers.cu", expression, threads: THREADS, cluster: 1, rows })
+}
+
 /// The kernel that keeps a row in the registers of `cluster` CTAs, `vectors` of 16 bytes for each
 /// thread. `None` where they do not hold the row, wherever it begins.
 pub fn block(
@@ -100,11 +122,7 @@ pub fn block(
     vectors: u32,
     cluster: u32,
 ) -> Option<Variant> {
-    // A row may begin at any element of a line of 128 bytes.
-    let size = problem.logits.size() as u64;
-    let before = if problem.alignment >= 128 { 0 } else { 128 - size };
-    let needed = problem.classes as u64 * size + before;
-    if needed > 16 * u64::from(threads) * u64::from(vectors) * u64::from(cluster) {
+    if !holds(problem, 128, u64::from(threads) * u64::from(vectors) * u64::from(cluster)) {
         return None;
     }
     let arguments = arguments(problem, backward);
@@ -112,7 +130,7 @@ pub fn block(
         1 => format!("xent::block<{arguments}, {threads}, {vectors}>"),
         _ => format!("xent::cluster<{arguments}, {threads}, {vectors}, {cluster}>"),
     };
-    Some(Variant { program: "block.cu", expression, threads, cluster, rows: 1 })
+    Some(Variant { program: "registers.cu", expression, threads, cluster, rows: 1 })
 }
 
 #[cfg(test)]
