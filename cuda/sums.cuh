@@ -87,7 +87,9 @@ struct Adder {
       top_logit = fmaxf(top_logit, x[i]);
     }
     if constexpr (RowPart::kHasArgmax) {
-      if (top_logit > part.largest || part.argmax == kNoClass) part.argmax = first;
+      // It may come before what the part has.
+      const bool earlier = top_logit == part.largest && first < part.argmax;
+      if (top_logit > part.largest || earlier) part.argmax = first;
     }
     Chunk chunk;
     const float base = open(part, chunk, top_logit);
