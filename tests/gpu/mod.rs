@@ -2,6 +2,9 @@
 //! cases in the interpreter of `tests/simulator`.
 #![allow(dead_code)] // each test file uses its part
 
+pub mod check;
+pub mod force;
+pub mod pool;
 pub mod run;
 pub mod sample;
 
@@ -46,18 +49,62 @@ pub fn any_nvrtc() -> Option<&'static Nvrtc> {
     found
 }
 
+/// A fault, planted in a file of the kernels: text that occurs once there, and what replaces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Patch {
+    pub file: &'static str,
+    pub from: &'static str,
+    pub to: &'static str,
+}
+
+impl Patch {
+    /// Whether a program is another one with it.
+    pub fn touches(&self, program: &str) -> bool {
+        self.file.ends_with(".cuh") || self.file == program
+    }
+
+    fn apply(&self, text: &str) -> String {
+        let found = text.matches(self.from).count();
+        assert_eq!(found, 1, "times that cuda/{} has the text\n{}\n", self.file, self.from);
+        text.replacen(self.from, self.to, 1)
+    }
+}
+
+/// The file that a program is, and all headers.
+fn sources(program: &str, patch: Option<Patch>) -> Vec<(&'static str, String)> {
+    let own = source::FILES.iter().filter(|(name, _)| name.ends_with(".cuh") || *name == program);
+    own.map(|&(name, text)| match patch {
+        Some(patch) if patch.file == name => (name, patch.apply(text)),
+        _ => (name, text.to_owned()),
+    })
+    .collect()
+}
+
 /// Compiles a kernel for an architecture (90 for `sm_90`), to machine code or to PTX alone. What
-/// has been compiled before, of the same text by the same version, comes from `target/kernels`.
+/// has been compiled before, of the same text by the same version, comes from `target/tmp/kernels`.
 pub fn build(nvrtc: &Nvrtc, variant: &Variant, arch: u32, machine_code: bool) -> Kernel {
+    build_patched(nvrtc, variant, arch, machine_code, None)
+}
+
+/// The same with a fault in a source.
+pub fn build_patched(
+    nvrtc: &Nvrtc,
+    variant: &Variant,
+    arch: u32,
+    machine_code: bool,
+    patch: Option<Patch>,
+) -> Kernel {
+    let sources = sources(variant.program, patch);
     let mut hasher = DefaultHasher::new();
-    (source::FILES, variant, arch, machine_code, nvrtc.version()).hash(&mut hasher);
+    (&sources, variant, arch, machine_code, nvrtc.version()).hash(&mut hasher);
     let place = cache().join(format!("{:016x}", hasher.finish()));
     let text = match std::fs::read_to_string(&place) {
         Ok(text) => text,
         Err(_) => {
-            let text = compile_fresh(nvrtc, variant, arch, machine_code);
-            // Another process may do the same; a name of its own keeps the file whole.
-            let draft = place.with_extension(std::process::id().to_string());
+            let text = compile_fresh(nvrtc, &sources, variant, arch, machine_code);
+            // Others may do the same; a name of its own keeps the file whole.
+            let thread = std::thread::current().id();
+            let draft = place.with_extension(format!("{}{thread:?}", std::process::id()));
             std::fs::write(&draft, &text).unwrap();
             std::fs::rename(&draft, &place).unwrap();
             text
@@ -71,14 +118,18 @@ pub fn build(nvrtc: &Nvrtc, variant: &Variant, arch: u32, machine_code: bool) ->
     Kernel { name: name.to_owned(), ptx: ptx.to_owned(), resources }
 }
 
-fn compile_fresh(nvrtc: &Nvrtc, variant: &Variant, arch: u32, machine_code: bool) -> String {
+fn compile_fresh(
+    nvrtc: &Nvrtc,
+    sources: &[(&str, String)],
+    variant: &Variant,
+    arch: u32,
+    machine_code: bool,
+) -> String {
     let capability = Capability::from_arch(arch);
     let target = if machine_code { Target::Cubin(capability) } else { Target::Ptx(capability) };
-    let program = Source {
-        name: variant.program,
-        text: source::text(variant.program).unwrap(),
-        headers: source::FILES,
-    };
+    let files: Vec<(&str, &str)> = sources.iter().map(|(name, text)| (*name, &**text)).collect();
+    let (_, text) = files.iter().find(|(name, _)| *name == variant.program).unwrap();
+    let program = Source { name: variant.program, text, headers: &files };
     let request = Request { kernels: &[&variant.expression], ..Request::new(target) };
     let compiled = compile(nvrtc, program, request).unwrap_or_else(|error| panic!("{error}"));
     let warned = compiled.log.lines().any(|line| line.contains("warning #"));
