@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod force;
+pub mod launch;
 pub mod pool;
 pub mod run;
 pub mod sample;

@@ -7,8 +7,9 @@ use half::{bf16, f16};
 use xent::cuda::params::{self, CountParams, FinishParams, Params};
 use xent::cuda::variant::Variant;
 use xent::{DType, Denominator, EmptyMean, Outputs, Reduction};
-use xent_simulator::{Error, Fill, Launch, Memory, Module};
+use xent_simulator::{Error, Fill, Memory, Module};
 
+use super::launch::launch;
 use super::{Patch, build_patched, nvrtc};
 use crate::common::{Case, Output, Target};
 
@@ -179,14 +180,7 @@ impl Device<'_> {
     }
 
     fn launch(&mut self, variant: &Variant, rows: u64, params: Vec<u8>) -> Result<(), Error> {
-        let (module, name) = module(self.how, variant);
-        let mut launch = Launch::new(&name);
-        let [x, y] = variant.grid(rows).unwrap();
-        (launch.grid, launch.block) = ([x, y, 1], [variant.threads, 1, 1]);
-        launch.params = params;
-        launch.seed = self.how.seed;
-        launch.noise = self.how.noise;
-        let stats = launch.run(&module, &mut self.memory)?;
+        let stats = launch(self.how, variant, rows, &[], params, &mut self.memory)?;
         self.last.instructions = stats.instructions;
         let moves = stats.by_opcode.iter().filter(|(opcode, _)| opcode.starts_with("mov."));
         let moves: u64 = moves.map(|(_, (_, lanes))| lanes).sum();
