@@ -8,6 +8,7 @@ pub mod launch;
 pub mod pool;
 pub mod run;
 pub mod sample;
+pub mod sparse;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};

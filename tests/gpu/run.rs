@@ -92,7 +92,7 @@ pub fn module(how: &How, variant: &Variant) -> (Arc<Module>, String) {
 }
 
 /// The bytes of numbers as elements of a type.
-fn encode(x: &[f64], dtype: DType) -> Vec<u8> {
+pub fn encode(x: &[f64], dtype: DType) -> Vec<u8> {
     let bytes = |f: fn(f64) -> Vec<u8>| x.iter().flat_map(|&x| f(x)).collect();
     match dtype {
         DType::F32 => bytes(|x| (x as f32).to_ne_bytes().into()),
@@ -106,7 +106,7 @@ fn encode_indices(classes: &[i64], dtype: DType) -> Vec<u8> {
     classes.iter().flat_map(|class| class.to_le_bytes()[..dtype.size()].to_vec()).collect()
 }
 
-fn decode(bytes: &[u8], dtype: DType) -> Vec<f64> {
+pub fn decode(bytes: &[u8], dtype: DType) -> Vec<f64> {
     let two = |b: &[u8]| [b[0], b[1]];
     bytes
         .chunks(dtype.size())
