@@ -51,35 +51,42 @@ pub fn any_nvrtc() -> Option<&'static Nvrtc> {
     found
 }
 
-/// A fault, planted in a file of the kernels: text that occurs once there, and what replaces it.
+/// A fault, planted in the kernels: text that occurs once in all files, and what replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Patch {
-    pub file: &'static str,
     pub from: &'static str,
     pub to: &'static str,
 }
 
 impl Patch {
-    /// Whether a program is another one with it.
-    pub fn touches(&self, program: &str) -> bool {
-        self.file.ends_with(".cuh") || self.file == program
+    /// The file that has the text.
+    fn file(&self) -> &'static str {
+        let places = source::FILES
+            .iter()
+            .flat_map(|(name, text)| std::iter::repeat_n(*name, text.matches(self.from).count()));
+        let places: Vec<&str> = places.collect();
+        assert_eq!(
+            places.len(),
+            1,
+            "files {places:?} have this text; it must be there once:\n{}",
+            self.from
+        );
+        places[0]
     }
 
-    fn apply(&self, text: &str) -> String {
-        let found = text.matches(self.from).count();
-        assert_eq!(found, 1, "times that cuda/{} has the text\n{}\n", self.file, self.from);
-        text.replacen(self.from, self.to, 1)
+    /// Whether a program is another one with it.
+    pub fn touches(&self, program: &str) -> bool {
+        let file = self.file();
+        file.ends_with(".cuh") || file == program
     }
 }
 
 /// The file that a program is, and all headers.
 fn sources(program: &str, patch: Option<Patch>) -> Vec<(&'static str, String)> {
     let own = source::FILES.iter().filter(|(name, _)| name.ends_with(".cuh") || *name == program);
-    own.map(|&(name, text)| match patch {
-        Some(patch) if patch.file == name => (name, patch.apply(text)),
-        _ => (name, text.to_owned()),
-    })
-    .collect()
+    let patched =
+        |text: &str| patch.map_or(text.to_owned(), |patch| text.replace(patch.from, patch.to));
+    own.map(|&(name, text)| (name, patched(text))).collect()
 }
 
 /// Compiles a kernel for an architecture (90 for `sm_90`), to machine code or to PTX alone. What

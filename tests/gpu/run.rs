@@ -153,6 +153,11 @@ impl Device<'_> {
         let at = self.memory.allocate_from(name, &bytes, offset * size as u64).address();
         if x.is_some() {
             self.memory.protect(at, true).unwrap();
+        } else {
+            for row in 0..rows {
+                let row = at + (row * stride * size) as u64;
+                self.memory.forget(row, classes * size).unwrap();
+            }
         }
         Matrix { at, stride, length }
     }
