@@ -305,8 +305,12 @@ impl Choice {
     }
 
     fn setting(self, classes: usize, rng: &mut StdRng) -> Setting {
-        let most = if classes > 20_000 { 2 } else { usize::MAX };
-        let rows = [4, 1, 9][self.rows].min(most);
+        let many = match classes {
+            0..=200 => 19, // more than a CTA may work on
+            201..=20_000 => 9,
+            _ => 2,
+        };
+        let rows = [many.min(4), 1, many][self.rows];
         let problem = self.problem(classes);
         let mut case = Case::new(problem, rows, vec![0.0; rows * classes], rng.random());
         if let (Target::Classes(y), Some(index)) = (&mut case.target, case.problem.ignore_index) {
@@ -324,8 +328,9 @@ impl Choice {
             case.logits[at] = f64::NAN;
         }
         if self.dloss > 0 {
-            let values = [-1.5, 1e-3, 0.25, 7.5, 2.0, -1e-4, 0.0, 1.0, 30.0];
-            case = case.dloss(&values[..if self.dloss == 2 { rows } else { 1 }]);
+            let values = [-1.5, 1e-3, 0.25, 7.5, 2.0, -1e-4, 0.0, 1.0, 30.0].into_iter().cycle();
+            let count = if self.dloss == 2 { rows } else { 1 };
+            case = case.dloss(&values.take(count).collect::<Vec<f32>>());
         }
         // Lines of 128 bytes begin anywhere.
         let aligned = OFFSETS as u64 * rng.random_range(0..8);
