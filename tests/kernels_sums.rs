@@ -273,7 +273,7 @@ fn more_than_2_to_the_31_rows() {
     }
     let rows: u64 = (1 << 32) + 5000;
     let slices = rows.div_ceil(u64::from(params::SLICE_ROWS));
-    let class = |row: u64| if row % 5 == 0 { -100 } else { (row % 50) as i64 };
+    let class = |row: u64| if row.is_multiple_of(5) { -100 } else { (row % 50) as i64 };
     let bad = rows - 3;
     let target = move |row: u64| if row == bad { 1 << 33 } else { class(row) };
     // Pages begin where elements do.
