@@ -1,12 +1,13 @@
 //! Holding what a kernel wrote against the reference.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use xent::Outputs;
 use xent::cuda::variant::Variant;
 use xent_simulator::Error;
 
+use super::NotCompiled;
 use super::run::{How, run};
 use crate::common::{Case, Output, bounds};
 
@@ -57,9 +58,12 @@ pub fn lean(case: &Case, outputs: Outputs) -> Case {
     Case { problem: case.problem.clone().outputs(outputs), ..case.clone() }
 }
 
-/// What `f` makes, or what it panics with.
+/// What `f` makes, or what it panics with. That a kernel does not compile is no fault of its run.
 pub fn caught<T>(f: impl FnOnce() -> T) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(f)).map_err(|panic| {
+        if panic.is::<NotCompiled>() {
+            resume_unwind(panic);
+        }
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
         Fault::Result(text.unwrap_or_default())

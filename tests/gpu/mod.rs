@@ -51,6 +51,16 @@ pub fn any_nvrtc() -> Option<&'static Nvrtc> {
     found
 }
 
+/// What a test panics with where a kernel does not become a module: no finding about the kernel.
+pub struct NotCompiled;
+
+impl NotCompiled {
+    pub fn panic(error: impl std::fmt::Display) -> ! {
+        eprintln!("{error}");
+        std::panic::panic_any(NotCompiled)
+    }
+}
+
 /// A fault, planted in the kernels: text that occurs once in all files, and what replaces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Patch {
@@ -140,7 +150,8 @@ fn compile_fresh(
     let (_, text) = files.iter().find(|(name, _)| *name == variant.program).unwrap();
     let program = Source { name: variant.program, text, headers: &files };
     let request = Request { kernels: &[&variant.expression], ..Request::new(target) };
-    let compiled = compile(nvrtc, program, request).unwrap_or_else(|error| panic!("{error}"));
+    let compiled =
+        compile(nvrtc, program, request).unwrap_or_else(|error| NotCompiled::panic(error));
     let warned = compiled.log.lines().any(|line| line.contains("warning #"));
     assert!(!warned, "{}: {}", variant.expression, compiled.log);
     assert_eq!(compiled.functions, [], "functions that are called");

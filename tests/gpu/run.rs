@@ -10,7 +10,7 @@ use xent::{DType, Denominator, EmptyMean, Outputs, Reduction};
 use xent_simulator::{Error, Fill, Memory, Module};
 
 use super::launch::launch;
-use super::{Patch, build_patched, nvrtc};
+use super::{NotCompiled, Patch, build_patched, nvrtc};
 use crate::common::{Case, Output, Target};
 
 /// How a case is run, besides its problem.
@@ -85,7 +85,7 @@ pub fn module(how: &How, variant: &Variant) -> (Arc<Module>, String) {
     let nvrtc = nvrtc(how.nvrtc).or_else(super::any_nvrtc).unwrap();
     let arch = if nvrtc.version().major == 12 { how.arch } else { how.arch.max(75) };
     let kernel = build_patched(nvrtc, variant, arch, false, patch);
-    let module = Module::parse(&kernel.ptx).unwrap_or_else(|error| panic!("{error}"));
+    let module = Module::parse(&kernel.ptx).unwrap_or_else(|error| NotCompiled::panic(error));
     let made = (Arc::new(module), kernel.name);
     modules.lock().unwrap().insert(key, made.clone());
     made
