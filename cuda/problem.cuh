@@ -149,8 +149,10 @@ struct Squash {
   // dz/dx of the logit where it differs between classes, else 1: then `slope` is part of factors.
   __device__ __forceinline__ float slope_at(float x) const {
     if constexpr (!kCapped) return 1;
-    const float e = decay(x), r = reciprocal(1 + e);
-    return slope * (4 * e * r * r);
+    const float e = decay(x), d = 1 + e;
+    const float r = reciprocal(d);
+    const float w = fmaf(r, -(e - (d - 1)) * r, r);  // 1 + e has been rounded
+    return slope * (4 * e * w * w);
   }
   __device__ __forceinline__ float constant_slope() const { return kScaled ? slope : 1; }
 

@@ -1,192 +1,176 @@
 //! The CUDA kernels compute what the library promises: executed by the interpreter of
-//! `tests/simulator` and held against the reference, like the CPU path.
+//! `tests/simulator` and held against the reference, like the CPU path. The same cases on every run;
+//! with `XENT_EXTENDED` set, as many more as ten minutes hold, others each time.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
 mod common;
 mod gpu;
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{Case, Output};
-use gpu::run::{How, run};
-use gpu::sample::{Setting, settings};
-use rand::RngExt;
+use common::{Case, Target};
+use gpu::check::{bits, check, lean, wide_bits};
+use gpu::force::variants;
+use gpu::pool;
+use gpu::run::{How, module, run};
+use gpu::sample::{Choice, Matrix, Setting};
 use xent::cuda::variant::{self, Variant};
 use xent::{DType, Outputs, Problem, Reduction};
 
-/// Runs a case and holds what it wrote against the reference. What its outputs do not name is
-/// taken from the CPU.
-fn check(case: &Case, outputs: Outputs, how: &How, variant: &Variant) -> Output {
-    let lean = Case { problem: case.problem.clone().outputs(outputs), ..case.clone() };
-    let (output, trace) = run(&lean, how, variant, None)
-        .unwrap_or_else(|error| panic!("{variant:?} {how:?} {:?}: {error}", lean.problem));
-    assert_eq!(trace.report, [0; 4]);
-    let mut full = output.clone();
-    if outputs != Outputs::all() {
-        // Not in place: this runs on a copy.
-        let apart = Case { problem: case.problem.clone().in_place(false), ..case.clone() };
-        let cpu = apart.run();
-        let or = |wanted: Outputs| outputs.contains(wanted);
-        let fill = |wanted, mine: &mut Vec<f32>, other: Vec<f32>| {
-            if !or(wanted) {
-                *mine = other;
+/// What each matrix may take on processors, without compiling: all pairs must fit.
+const BUDGET: Duration = Duration::from_secs(60);
+/// How long more random settings are run for each matrix, where they are asked for.
+const EXTENDED: Duration = Duration::from_secs(300);
+
+/// Runs a setting under several schedules, and the gradient from the statistics where it gives
+/// both: the same bits each time.
+fn check_setting(setting: &Setting, separate: bool) {
+    let Setting { choice, case, outputs, how } = setting;
+    let variant = setting.variant(false);
+    let output = check(case, *outputs, how, &variant);
+    let lean = lean(case, *outputs);
+    for number in 0..choice.schedules as u64 {
+        let other = How { seed: how.seed ^ (number + 1), ..how.clone() };
+        let (again, _) = run(&lean, &other, &variant, None).unwrap();
+        assert_eq!(bits(&output), bits(&again), "another schedule, {variant:?}, {how:?}");
+    }
+    if separate && outputs.contains(Outputs::DLOGITS | Outputs::STATS) {
+        let stats = Some(output.stats.as_slice());
+        let variant = setting.variant(true);
+        let (separate, _) = run(&lean, how, &variant, stats).unwrap();
+        let same = wide_bits(&output.dlogits) == wide_bits(&separate.dlogits);
+        assert!(same, "from the statistics, {variant:?}, {how:?}");
+    }
+}
+
+/// Runs choices; their number among all is part of what they leave to chance.
+fn check_choices(matrix: &Matrix, choices: &[Choice], seed: u64, separate: bool) -> pool::Done {
+    let seeded: Vec<(u64, Choice)> = (seed..).zip(choices.iter().copied()).collect();
+    let compile = |&(seed, choice): &(u64, Choice)| {
+        let setting = matrix.setting(choice, seed);
+        module(&setting.how, &setting.variant(false));
+    };
+    assert_eq!(pool::each(&seeded, compile).failures, 0);
+    pool::each(&seeded, |&(seed, choice)| check_setting(&matrix.setting(choice, seed), separate))
+}
+
+/// All pairs of a matrix, and what else there is time for.
+fn check_matrix(name: &str, matrix: &Matrix, separate: bool) {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let start = Instant::now();
+    let (choices, pairs) = matrix.pairwise(1);
+    let done = check_choices(matrix, &choices, 0, separate);
+    println!(
+        "{name}: {} settings, in which all {} pairs meet that can ({} cannot); {:.1?} of processors, \
+         allowed are {BUDGET:?}; {:.1?} with compiling, on {} cores",
+        choices.len(),
+        pairs.met,
+        pairs.impossible.len(),
+        done.time,
+        start.elapsed(),
+        pool::cores(),
+    );
+    assert_eq!(done.failures, 0);
+    assert!(done.time <= BUDGET, "the pairs of {name} do not fit the budget");
+    if std::env::var_os("XENT_EXTENDED").is_none() {
+        return;
+    }
+    let (start, mut seed) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap());
+    let mut count = 0;
+    while start.elapsed() < EXTENDED {
+        seed += Duration::from_nanos(1_000_000);
+        let seed = seed.as_nanos() as u64;
+        let (choices, _) = matrix.pairwise(seed);
+        for part in choices.chunks(100).take_while(|_| start.elapsed() < EXTENDED) {
+            let done = check_choices(matrix, part, seed, separate);
+            assert_eq!(done.failures, 0, "seed {seed}");
+            count += part.len();
+        }
+    }
+    println!("{name}: {count} more settings in {:.1?}", start.elapsed());
+}
+
+#[test]
+fn every_size_at_every_offset_by_every_kernel() {
+    check_matrix("sizes", &Matrix::sizes(), false);
+}
+
+#[test]
+fn options_in_combination() {
+    check_matrix("options", &Matrix::options(), true);
+}
+
+/// Every option alone, as a change to a plain problem.
+fn options() -> Vec<(&'static str, Problem)> {
+    let plain = Problem::new(DType::BF16, 1000).reduction(Reduction::None);
+    let plain = plain.outputs(Outputs::LOSS | Outputs::LSE | Outputs::DLOGITS);
+    let p = || plain.clone();
+    vec![
+        ("none", p()),
+        ("loss alone", p().outputs(Outputs::LOSS)),
+        ("gradient alone", p().outputs(Outputs::DLOGITS)),
+        ("statistics", p().outputs(Outputs::STATS)),
+        ("entropy", p().outputs(plain.outputs | Outputs::ENTROPY)),
+        ("argmax", p().outputs(plain.outputs | Outputs::ARGMAX)),
+        ("correct", p().outputs(plain.outputs | Outputs::CORRECT)),
+        ("mean", p().reduction(Reduction::Mean)),
+        ("sum", p().reduction(Reduction::Sum)),
+        ("smoothing", p().label_smoothing(0.1)),
+        ("smoothing of all", p().label_smoothing(1.0)),
+        ("class weights", p().class_weights(true)),
+        ("row weights", p().row_weights(true)),
+        ("scale", p().logit_scale(0.3)),
+        ("negative scale", p().logit_scale(-1.7)),
+        ("softcap", p().softcap(3.0)),
+        ("z-loss", p().z_loss(0.02)),
+        ("ignored rows", p().ignore_index(-100)),
+        ("in place", p().in_place(true)),
+        ("i32 targets", p().targets(DType::I32)),
+        ("u32 targets", p().targets(DType::U32)),
+        ("u8 targets", p().targets(DType::U8)),
+        ("f32 probabilities", p().targets(DType::F32)),
+        ("f16 probabilities", p().targets(DType::F16)),
+        ("bf16 probabilities", p().targets(DType::BF16)),
+        ("f32 gradient", p().dlogits(DType::F32)),
+    ]
+}
+
+#[test]
+fn every_option_alone() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    for (name, problem) in options() {
+        let outputs = problem.outputs;
+        let mut case = Case::random(problem.clone(), 5, 17);
+        if let (Target::Classes(y), Some(index)) = (&mut case.target, problem.ignore_index) {
+            (y[1], y[4]) = (index, index);
+            case.logits[1000..2000].fill(f64::NAN);
+        }
+        let how = How { logits_offset: 3, dlogits_offset: 3, gap: 7, ..How::default() };
+        let kernels = variants(&problem, false, &how);
+        let work = |(_, variant): &(_, Variant)| {
+            check(&case, outputs, &how, variant);
+            if outputs.contains(Outputs::DLOGITS) {
+                let upstream = case.clone().dloss(&[-2.0, 0.5, 1e-3, 7.0, 1.5]);
+                let upstream = match problem.reduction {
+                    Reduction::None => upstream,
+                    _ => upstream.dloss(&[-2.5]),
+                };
+                check(&upstream, outputs, &how, variant);
             }
         };
-        fill(Outputs::LOSS, &mut full.loss, cpu.loss);
-        fill(Outputs::LSE, &mut full.lse, cpu.lse);
-        fill(Outputs::STATS, &mut full.stats, cpu.stats);
-        fill(Outputs::ENTROPY, &mut full.entropy, cpu.entropy);
-        if !or(Outputs::DLOGITS) {
-            full.dlogits = cpu.dlogits;
-        }
-        if !or(Outputs::ARGMAX) {
-            full.argmax = cpu.argmax;
-        }
-        if !or(Outputs::CORRECT) {
-            full.correct = cpu.correct;
-        }
+        assert_eq!(pool::each(&kernels, work).failures, 0, "{name}");
     }
-    if std::panic::catch_unwind(|| common::bounds::check(case, &full)).is_err() {
-        panic!("{variant:?}, {how:?}");
-    }
-    output
 }
 
-/// The streaming kernel for a setting.
-fn stream(case: &Case, outputs: Outputs, how: &How) -> Variant {
-    variant::stream(&case.problem.clone().outputs(outputs), false, how.threads)
-}
-
-#[test]
-fn every_small_row_at_every_offset() {
-    if gpu::any_nvrtc().is_none() {
-        return;
-    }
-    let start = Instant::now();
-    let mut runs = 0;
-    for dtype in [DType::F32, DType::BF16, DType::F16] {
-        for classes in 1..=70 {
-            let problem = Problem::new(dtype, classes).outputs(Outputs::all());
-            let case = Case::random(problem.clone(), 2, classes as u64);
-            let offsets = 16 / dtype.size() as u64;
-            for offset in (classes as u64 % 3..offsets).step_by(3) {
-                let dlogits_offset = if offset % 2 == 0 { offset } else { 5 };
-                let how = How { logits_offset: offset, dlogits_offset, ..How::default() };
-                check(&case, Outputs::all(), &how, &stream(&case, Outputs::all(), &how));
-                runs += 1;
-            }
-        }
-    }
-    println!("{runs} runs in {:.1?}", start.elapsed());
-}
-
-/// Runs settings, with the schedule changed in every third, and the gradient from the statistics
-/// where a run gave both.
-fn check_settings(settings: &[Setting], variant: fn(&Setting, bool) -> Variant) {
-    let mut failures = 0;
-    for (number, setting) in settings.iter().enumerate() {
-        let Setting { case, outputs, how } = setting;
-        let result = std::panic::catch_unwind(|| {
-            let output = check(case, *outputs, how, &variant(setting, false));
-            let lean = Case { problem: case.problem.clone().outputs(*outputs), ..case.clone() };
-            if number % 3 == 0 {
-                let other = How { seed: how.seed ^ 1, ..how.clone() };
-                let (again, _) = run(&lean, &other, &variant(setting, false), None).unwrap();
-                assert_eq!(bits(&output), bits(&again), "another schedule, {how:?}");
-            }
-            if outputs.contains(Outputs::DLOGITS | Outputs::STATS) {
-                let stats = Some(output.stats.as_slice());
-                let (separate, _) = run(&lean, how, &variant(setting, true), stats).unwrap();
-                let (fused, separate) = (wide_bits(&output.dlogits), wide_bits(&separate.dlogits));
-                assert_eq!(fused, separate, "from the statistics, {how:?}");
-            }
-        });
-        failures += u32::from(result.is_err());
-    }
-    assert_eq!(failures, 0);
-}
-
-fn wide_bits(x: &[f64]) -> Vec<u64> {
-    x.iter().map(|x| x.to_bits()).collect()
-}
-
-/// All of an output, NaN included.
-fn bits(output: &Output) -> Vec<u64> {
-    let floats = [&output.loss, &output.lse, &output.stats, &output.entropy];
-    let floats = floats.into_iter().flatten().map(|x| u64::from(x.to_bits()));
-    let integers = output.argmax.iter().chain([&output.correct]).map(|&x| x as u64);
-    floats.chain(integers).chain(wide_bits(&output.dlogits)).collect()
-}
-
-const SIZES: [usize; 24] = [
-    1, 2, 9, 31, 32, 33, 63, 65, 127, 129, 255, 257, 511, 513, 1000, 1023, 1025, 2047, 2049, 4095,
-    4097, 5000, 8191, 8193,
-];
-
-#[test]
-fn settings_by_pairs() {
-    if gpu::any_nvrtc().is_none() {
-        return;
-    }
-    let start = Instant::now();
-    let mut count = 0;
-    for round in 0..3 {
-        let settings = settings(20, |rng| SIZES[(rng.random_range(0..24) + 8 * round) % 24]);
-        check_settings(&settings, |setting, backward| {
-            let problem = setting.case.problem.clone().outputs(setting.outputs);
-            variant::stream(&problem, backward, setting.how.threads)
-        });
-        count += settings.len();
-    }
-    println!("{count} settings in {:.1?}", start.elapsed());
-}
-
-/// Few vectors and threads, so that rows of all sizes fill several CTAs.
-fn block(setting: &Setting, backward: bool) -> Variant {
-    let Setting { case, outputs, how } = setting;
-    let problem = case.problem.clone().outputs(*outputs);
-    let clusters: &[u32] = if how.arch >= 90 { &[1, 2, 4, 8] } else { &[1] };
-    let fit = |&cluster: &u32| variant::block(&problem, backward, 128, 4, cluster);
-    let found = clusters.iter().find_map(fit);
-    found.unwrap_or_else(|| variant::stream(&problem, backward, 128))
-}
-
-#[test]
-fn rows_in_registers() {
-    if gpu::any_nvrtc().is_none() {
-        return;
-    }
-    let start = Instant::now();
-    let mut count = 0;
-    for round in 0..3 {
-        let settings = settings(21, |rng| SIZES[(rng.random_range(0..24) + 8 * round) % 24]);
-        check_settings(&settings, block);
-        count += settings.len();
-    }
-    println!("{count} settings in registers in {:.1?}", start.elapsed());
-}
-
-#[test]
-fn large_rows() {
-    if gpu::any_nvrtc().is_none() {
-        return;
-    }
-    let start = Instant::now();
-    for (number, classes) in [32000, 50257, 65537, 128_256].into_iter().enumerate() {
-        for dtype in [DType::BF16, DType::F32] {
-            let problem = Problem::new(dtype, classes).outputs(Outputs::all());
-            let case = Case::random(problem, 1, number as u64);
-            let offset = number as u64 % 2;
-            let how = How { logits_offset: offset, dlogits_offset: offset, ..How::default() };
-            check(&case, Outputs::all(), &how, &stream(&case, Outputs::all(), &how));
-            let fit = |&cluster: &u32| variant::block(&case.problem, false, 256, 10, cluster);
-            let in_registers = [1, 2, 4, 8].iter().find_map(fit);
-            if let Some(variant) = in_registers {
-                check(&case, Outputs::all(), &how, &variant);
-            }
-        }
-    }
-    println!("large rows in {:.1?}", start.elapsed());
+/// Runs a case with every kernel that can.
+fn check_kernels(case: &Case, how: &How) {
+    let kernels = variants(&case.problem, false, how);
+    let done = pool::each(&kernels, |(_, variant)| drop(check(case, Outputs::all(), how, variant)));
+    assert_eq!(done.failures, 0);
 }
 
 /// Rows whose first k columns are -inf, with k at every boundary of vectors, warps and chunks.
@@ -206,8 +190,8 @@ fn masked_beginnings() {
             for (x, &width) in case.logits.chunks_mut(classes).zip(&widths) {
                 x[..width].fill(f64::NEG_INFINITY);
             }
-            let how = How { gap: 5, ..How::default() };
-            check(&case, Outputs::all(), &how, &stream(&case, Outputs::all(), &how));
+            let how = How { gap: 5, vectors: 8, ..How::default() };
+            check_kernels(&case, &how);
         }
     }
 }
@@ -222,8 +206,8 @@ fn huge_logits_and_infinities() {
         let problem = Problem::new(DType::F32, classes).logit_scale(scale);
         let mut case = Case::random(problem.reduction(Reduction::None), 6, 11);
         let y = match &case.target {
-            common::Target::Classes(y) => y.clone(),
-            common::Target::Probabilities(_) => unreachable!(),
+            Target::Classes(y) => y.clone(),
+            Target::Probabilities(_) => unreachable!(),
         };
         let mut rows = case.logits.chunks_mut(classes);
         rows.next().unwrap().fill(1e8); // all equal
@@ -232,8 +216,7 @@ fn huge_logits_and_infinities() {
         rows.next().unwrap()[17] = f64::INFINITY;
         rows.next().unwrap().fill(f64::NEG_INFINITY);
         rows.next().unwrap()[250] = f64::NAN;
-        let how = How::default();
-        check(&case, Outputs::all(), &how, &stream(&case, Outputs::all(), &how));
+        check_kernels(&case, &How::default());
     }
 }
 
@@ -244,7 +227,7 @@ fn targets_that_are_no_classes() {
     if gpu::any_nvrtc().is_none() {
         return;
     }
-    let classes = 130;
+    let (classes, mut number) = (130, 0);
     for dtype in [DType::I64, DType::I32] {
         for bad in [classes as i64, -1, i64::from(i32::MIN), 1 << 32, (1 << 32) + 5, i64::MIN] {
             if dtype == DType::I32 && i32::try_from(bad).is_err() {
@@ -258,10 +241,12 @@ fn targets_that_are_no_classes() {
             let ignored = Case::random(problem, 5, 3).targets(&[3, 5, -100, 129, -100]);
             let mut broken = ignored.clone().targets(&[3, 5, bad, 129, bad]);
             let how = How { report: [1, 7, 200, 0], ..How::default() };
-            let variant = stream(&ignored, Outputs::all(), &how);
-            let (expected, trace) = run(&ignored, &how, &variant, None).unwrap();
+            let kernels = variants(&ignored.problem, false, &how);
+            let (_, variant) = &kernels[number % kernels.len()];
+            number += 1;
+            let (expected, trace) = run(&ignored, &how, variant, None).unwrap();
             assert_eq!(trace.report, [1, 7, 200, 0]);
-            let (output, trace) = run(&broken, &how, &variant, None).unwrap();
+            let (output, trace) = run(&broken, &how, variant, None).unwrap();
             assert_eq!(trace.report, [3, 2, bad, 0]);
             assert!(output.loss[0].is_nan());
             for row in 0..5 {
@@ -276,7 +261,7 @@ fn targets_that_are_no_classes() {
             }
             assert_eq!(output.correct, expected.correct);
             broken.problem = broken.problem.reduction(Reduction::None);
-            let (output, _) = run(&broken, &how, &variant, None).unwrap();
+            let (output, _) = run(&broken, &how, variant, None).unwrap();
             assert_eq!(
                 output.loss.iter().map(|x| x.is_nan()).collect::<Vec<_>>(),
                 [false, false, true, false, true]
@@ -294,5 +279,5 @@ fn many_rows() {
     let problem = Problem::new(DType::BF16, 3).ignore_index(1).row_weights(true).z_loss(0.1);
     let case = Case::random(problem, 9000, 5);
     let how = How { threads: 32, ..How::default() };
-    check(&case, Outputs::all(), &how, &stream(&case, Outputs::all(), &how));
+    check(&case, Outputs::all(), &how, &variant::stream(&case.problem, false, 32));
 }

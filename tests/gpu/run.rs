@@ -7,9 +7,10 @@ use half::{bf16, f16};
 use xent::cuda::params::{self, CountParams, FinishParams, Params};
 use xent::cuda::variant::Variant;
 use xent::{DType, Denominator, EmptyMean, Outputs, Reduction};
-use xent_simulator::{Error, Fill, Launch, Memory, Module};
+use xent_simulator::{Error, Fill, Memory, Module};
 
-use super::{build, nvrtc};
+use super::launch::launch;
+use super::{NotCompiled, Patch, build_patched, nvrtc};
 use crate::common::{Case, Output, Target};
 
 /// How a case is run, besides its problem.
@@ -30,8 +31,14 @@ pub struct How {
     /// Of errors of the approximations.
     pub noise: Option<u64>,
     pub threads: u32,
+    /// Vectors in the registers of a thread, of kernels that keep a row there.
+    pub vectors: u32,
     /// What the report holds before.
     pub report: [i64; 4],
+    /// What a mean divides by, in device memory; in place of what the case says.
+    pub denominator: Option<f32>,
+    /// A fault in the kernels.
+    pub patch: Option<Patch>,
 }
 
 impl Default for How {
@@ -46,7 +53,10 @@ impl Default for How {
             seed: 1,
             noise: None,
             threads: 128,
+            vectors: 4,
             report: [0; 4],
+            denominator: None,
+            patch: None,
         }
     }
 }
@@ -63,26 +73,28 @@ pub struct Trace {
     pub by_opcode: BTreeMap<String, (u64, u64)>,
 }
 
-/// The parsed module of a variant.
-fn module(how: &How, variant: &Variant) -> (Arc<Module>, String) {
-    type Modules = Mutex<HashMap<(Variant, u32, u32), (Arc<Module>, String)>>;
+/// The parsed module of a variant, and the name of its kernel.
+pub fn module(how: &How, variant: &Variant) -> (Arc<Module>, String) {
+    type Key = (Variant, u32, u32, Option<Patch>);
+    type Modules = Mutex<HashMap<Key, (Arc<Module>, String)>>;
     static MODULES: OnceLock<Modules> = OnceLock::new();
     let modules = MODULES.get_or_init(Modules::default);
-    let key = (variant.clone(), how.arch, how.nvrtc);
+    let patch = how.patch.filter(|patch| patch.touches(variant.program));
+    let key = (variant.clone(), how.arch, how.nvrtc, patch);
     if let Some(found) = modules.lock().unwrap().get(&key) {
         return found.clone();
     }
     let nvrtc = nvrtc(how.nvrtc).or_else(super::any_nvrtc).unwrap();
     let arch = if nvrtc.version().major == 12 { how.arch } else { how.arch.max(75) };
-    let kernel = build(nvrtc, variant, arch, false);
-    let module = Module::parse(&kernel.ptx).unwrap_or_else(|error| panic!("{error}"));
+    let kernel = build_patched(nvrtc, variant, arch, false, patch);
+    let module = Module::parse(&kernel.ptx).unwrap_or_else(|error| NotCompiled::panic(error));
     let made = (Arc::new(module), kernel.name);
     modules.lock().unwrap().insert(key, made.clone());
     made
 }
 
 /// The bytes of numbers as elements of a type.
-fn encode(x: &[f64], dtype: DType) -> Vec<u8> {
+pub fn encode(x: &[f64], dtype: DType) -> Vec<u8> {
     let bytes = |f: fn(f64) -> Vec<u8>| x.iter().flat_map(|&x| f(x)).collect();
     match dtype {
         DType::F32 => bytes(|x| (x as f32).to_ne_bytes().into()),
@@ -96,7 +108,7 @@ fn encode_indices(classes: &[i64], dtype: DType) -> Vec<u8> {
     classes.iter().flat_map(|class| class.to_le_bytes()[..dtype.size()].to_vec()).collect()
 }
 
-fn decode(bytes: &[u8], dtype: DType) -> Vec<f64> {
+pub fn decode(bytes: &[u8], dtype: DType) -> Vec<f64> {
     let two = |b: &[u8]| [b[0], b[1]];
     bytes
         .chunks(dtype.size())
@@ -143,6 +155,11 @@ impl Device<'_> {
         let at = self.memory.allocate_from(name, &bytes, offset * size as u64).address();
         if x.is_some() {
             self.memory.protect(at, true).unwrap();
+        } else {
+            for row in 0..rows {
+                let row = at + (row * stride * size) as u64;
+                self.memory.forget(row, classes * size).unwrap();
+            }
         }
         Matrix { at, stride, length }
     }
@@ -170,14 +187,7 @@ impl Device<'_> {
     }
 
     fn launch(&mut self, variant: &Variant, rows: u64, params: Vec<u8>) -> Result<(), Error> {
-        let (module, name) = module(self.how, variant);
-        let mut launch = Launch::new(&name);
-        let [x, y] = variant.grid(rows).unwrap();
-        (launch.grid, launch.block) = ([x, y, 1], [variant.threads, 1, 1]);
-        launch.params = params;
-        launch.seed = self.how.seed;
-        launch.noise = self.how.noise;
-        let stats = launch.run(&module, &mut self.memory)?;
+        let stats = launch(self.how, variant, rows, &[], params, &mut self.memory)?;
         self.last.instructions = stats.instructions;
         let moves = stats.by_opcode.iter().filter(|(opcode, _)| opcode.starts_with("mov."));
         let moves: u64 = moves.map(|(_, (_, lanes))| lanes).sum();
@@ -187,22 +197,19 @@ impl Device<'_> {
         Ok(())
     }
 
-    fn read(&mut self, at: u64, bytes: usize) -> Vec<u8> {
-        self.memory.read(at, bytes).unwrap_or_else(|error| panic!("{error}"))
+    fn read_floats(&mut self, at: u64, count: usize) -> Result<Vec<f32>, Error> {
+        let bytes = self.memory.read(at, 4 * count)?;
+        Ok(bytes.chunks(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect())
     }
 
-    fn read_floats(&mut self, at: u64, count: usize) -> Vec<f32> {
-        let bytes = self.read(at, 4 * count);
-        bytes.chunks(4).map(|b| f32::from_ne_bytes(b.try_into().unwrap())).collect()
-    }
-
-    fn read_integers(&mut self, at: u64, count: usize) -> Vec<i64> {
-        let bytes = self.read(at, 8 * count);
-        bytes.chunks(8).map(|b| i64::from_ne_bytes(b.try_into().unwrap())).collect()
+    fn read_integers(&mut self, at: u64, count: usize) -> Result<Vec<i64>, Error> {
+        let bytes = self.memory.read(at, 8 * count)?;
+        Ok(bytes.chunks(8).map(|b| i64::from_ne_bytes(b.try_into().unwrap())).collect())
     }
 }
 
-fn kernel(program: &'static str, name: &str, threads: u32) -> Variant {
+/// A kernel of K5.
+pub fn kernel(program: &'static str, name: &str, threads: u32) -> Variant {
     Variant { program, expression: format!("xent::{name}"), threads, cluster: 1, rows: 1 }
 }
 
@@ -279,9 +286,11 @@ pub fn run(
     };
     (count.denominator_kind, count.value) = match (problem.reduction, case.denominator) {
         (Reduction::None | Reduction::Sum, _) => (params::DENOMINATOR_ONE, 0.0),
+        (Reduction::Mean, _) if how.denominator.is_some() => (params::DENOMINATOR_POINTER, 0.0),
         (Reduction::Mean, Denominator::Value(value)) => (params::DENOMINATOR_VALUE, value),
         (Reduction::Mean, _) => (params::DENOMINATOR_COUNTED, 0.0),
     };
+    count.denominator = d.floats("denominator", &how.denominator.map(|value| vec![value]));
     if by_index {
         count.counts = d.output("counts", true, slices * params::COUNT_BYTES);
         let counter = kernel("count.cu", "count_targets", 256);
@@ -325,7 +334,7 @@ pub fn run(
     // Their sums.
     let mut output = Output::default();
     if has(Outputs::LOSS) && !reduced {
-        output.loss = d.read_floats(row_losses, rows);
+        output.loss = d.read_floats(row_losses, rows)?;
     }
     if has(Outputs::LOSS) && reduced || has(Outputs::CORRECT) {
         let loss = d.output("loss", has(Outputs::LOSS) && reduced, 4);
@@ -346,43 +355,43 @@ pub fn run(
         d.launch(&kernel("finish.cu", "sum_rows", 256), slices as u64, finish.to_bytes())?;
         d.launch(&kernel("finish.cu", "finish_sums", 512), 1, finish.to_bytes())?;
         if loss != 0 {
-            output.loss = d.read_floats(loss, 1);
+            output.loss = d.read_floats(loss, 1)?;
         }
         if correct_rows != 0 {
-            output.correct = d.read_integers(correct_rows, 1)[0];
+            output.correct = d.read_integers(correct_rows, 1)?[0];
         }
     }
     if has(Outputs::LSE) {
-        output.lse = d.read_floats(rows_params.lse, rows);
+        output.lse = d.read_floats(rows_params.lse, rows)?;
     }
     if has(Outputs::STATS) {
-        output.stats = d.read_floats(rows_params.stats, 2 * rows);
+        output.stats = d.read_floats(rows_params.stats, 2 * rows)?;
     }
     if has(Outputs::ENTROPY) {
-        output.entropy = d.read_floats(rows_params.entropy, rows);
+        output.entropy = d.read_floats(rows_params.entropy, rows)?;
     }
     if has(Outputs::ARGMAX) {
-        output.argmax = d.read_integers(rows_params.argmax, rows);
+        output.argmax = d.read_integers(rows_params.argmax, rows)?;
     }
     if wants_gradient {
-        output.dlogits = d.gradient(&dlogits);
+        output.dlogits = d.gradient(&dlogits)?;
     }
-    let trace_report = d.read_integers(report, 4);
+    let trace_report = d.read_integers(report, 4)?;
     device.trace.report.copy_from_slice(&trace_report);
     Ok((output, device.trace))
 }
 
 impl Device<'_> {
     /// Reads a gradient back; what lies between its rows must be as it was.
-    fn gradient(&mut self, dlogits: &Matrix) -> Vec<f64> {
+    fn gradient(&mut self, dlogits: &Matrix) -> Result<Vec<f64>, Error> {
         let (classes, dtype) = (self.case.problem.classes, self.case.problem.dlogits);
-        let bytes = self.read(dlogits.at, dlogits.length);
+        let bytes = self.memory.read(dlogits.at, dlogits.length)?;
         let mut gradient = Vec::new();
         for row in bytes.chunks(dlogits.stride * dtype.size()) {
             let (row, gap) = row.split_at(classes * dtype.size());
             gradient.extend(decode(row, dtype));
             assert!(gap.iter().all(|&byte| byte == GAP), "a write between rows");
         }
-        gradient
+        Ok(gradient)
     }
 }

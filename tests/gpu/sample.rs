@@ -1,56 +1,237 @@
-//! Which cases to run: settings that hold every pair of values of two factors, by a seed.
+//! Which cases to run: settings in which every pair of values of two factors meets, by a seed.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use xent::cuda::variant::Variant;
 use xent::{DType, EmptyMean, Outputs, Problem, Reduction};
 
+use super::force::{Force, KERNELS};
 use super::run::How;
 use crate::common::{Case, Target, normal};
 
+/// Names the factors of a setting. A [`Choice`] has the number of the value of each.
+macro_rules! factors {
+    ($($name:ident)*) => {
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct Choice {
+            $(pub $name: usize,)*
+        }
+
+        impl Choice {
+            const COUNT: usize = [$(stringify!($name)),*].len();
+            const NAMES: [&str; Self::COUNT] = [$(stringify!($name)),*];
+
+            fn new(row: &[usize]) -> Self {
+                let mut values = row.iter();
+                Choice { $($name: *values.next().unwrap(),)* }
+            }
+
+            fn values(&self) -> [usize; Self::COUNT] {
+                [$(self.$name),*]
+            }
+        }
+    };
+}
+
+factors! {
+    classes kernel geometry logits targets logits_offset dlogits_offset schedules shape nans in_place
+    gap rows squash arch outputs gradient smoothing class_weights row_weights z_loss reduction
+    ignored dloss noise
+}
+
+/// How many values each factor has, in a matrix of settings.
+pub struct Matrix {
+    pub levels: Choice,
+    /// The numbers of classes that a value of that factor stands for.
+    pub classes: Vec<Vec<usize>>,
+}
+
+impl Matrix {
+    /// Every number of classes, at every offset, of every type, by every kernel. No options.
+    pub fn sizes() -> Matrix {
+        let classes: Vec<Vec<usize>> = classes().into_iter().map(|n| vec![n]).collect();
+        let levels = Choice { classes: classes.len(), targets: 5, ..Self::plain() };
+        Matrix { levels, classes }
+    }
+
+    /// Every option, in every architecture; with classes of numbers of classes.
+    pub fn options() -> Matrix {
+        let groups = [1..9, 9..71, 71..600, 600..1100, 1100..5000, 5000..20_000, 20_000..200_000];
+        let all = classes();
+        let group = |range: &std::ops::Range<usize>| -> Vec<usize> {
+            all.iter().copied().filter(|n| range.contains(n)).collect()
+        };
+        let classes: Vec<Vec<usize>> = groups.iter().map(group).collect();
+        let levels = Choice {
+            classes: classes.len(),
+            targets: TARGETS.len(),
+            squash: SQUASH.len(),
+            arch: ARCHS.len(),
+            outputs: OUTPUTS.len(),
+            gradient: 2,
+            smoothing: SMOOTHING.len(),
+            class_weights: 2,
+            row_weights: 2,
+            z_loss: 2,
+            reduction: REDUCTIONS.len(),
+            ignored: 2,
+            dloss: 3,
+            noise: 2,
+            ..Self::plain()
+        };
+        Matrix { levels, classes }
+    }
+
+    fn plain() -> Choice {
+        Choice {
+            kernel: KERNELS.len(),
+            geometry: GEOMETRIES.len(),
+            logits: LOGITS.len(),
+            logits_offset: OFFSETS,
+            dlogits_offset: OFFSETS,
+            schedules: 2,
+            shape: SHAPES.len(),
+            nans: 2,
+            in_place: 2,
+            gap: GAPS.len(),
+            rows: 3,
+            squash: 1,
+            arch: 1,
+            outputs: 1,
+            gradient: 1,
+            smoothing: 1,
+            class_weights: 1,
+            row_weights: 1,
+            z_loss: 1,
+            reduction: 1,
+            ignored: 1,
+            dloss: 1,
+            noise: 1,
+            ..Choice::default()
+        }
+    }
+
+    /// Choices in which all pairs meet that can, and the pairs that cannot, by name.
+    pub fn pairwise(&self, seed: u64) -> (Vec<Choice>, Pairs) {
+        let levels = self.levels.values();
+        let (rows, pairs) = pairwise(&levels, seed, |row| self.is_possible(Choice::new(row)));
+        (rows.iter().map(|row| Choice::new(row)).collect(), pairs)
+    }
+
+    /// Whether the values say something together, and the kernel can compute it.
+    fn is_possible(&self, c: Choice) -> bool {
+        let outputs = OUTPUTS[c.outputs];
+        let has_gradient = outputs.contains(Outputs::DLOGITS);
+        let moves = c.gradient == 0 && has_gradient && c.dlogits_offset == c.logits_offset;
+        let largest = self.classes[c.classes].iter().copied().max().unwrap_or(1);
+        (c.in_place == 0 || moves)
+            && (c.gradient == 0 || has_gradient)
+            && (c.ignored == 0 || !c.problem(largest).targets_are_probabilities())
+            && (c.dloss == 0 || has_gradient)
+            && (c.dloss < 2 || REDUCTIONS[c.reduction] == Reduction::None)
+            && c.variant(&c.problem(largest), false).is_some()
+    }
+
+    /// The setting of a choice; what it leaves open comes from `seed`.
+    pub fn setting(&self, choice: Choice, seed: u64) -> Setting {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let sizes = &self.classes[choice.classes];
+        choice.setting(sizes[rng.random_range(0..sizes.len())], &mut rng)
+    }
+}
+
+/// Pairs of values of two factors.
+#[derive(Clone, Debug, Default)]
+pub struct Pairs {
+    /// Those that met.
+    pub met: usize,
+    /// The names of the two factors, for each pair that cannot meet.
+    pub impossible: Vec<[&'static str; 2]>,
+}
+
 /// Rows of factors' values, so that every two values of different factors meet in some row: greedy,
-/// the best of a few random rows at a time.
-pub fn pairwise(levels: &[usize], seed: u64) -> Vec<Vec<usize>> {
+/// the best of a few random rows at a time. A pair that no row of hundreds makes possible is none.
+fn pairwise(
+    levels: &[usize],
+    seed: u64,
+    is_possible: impl Fn(&[usize]) -> bool,
+) -> (Vec<Vec<usize>>, Pairs) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut open: Vec<((usize, usize), (usize, usize))> = Vec::new();
+    let mut bases = vec![vec![0; levels.len()]; levels.len()];
+    let mut pairs = Vec::new();
     for a in 0..levels.len() {
         for b in a + 1..levels.len() {
-            open.extend(
-                (0..levels[a] * levels[b]).map(|i| ((a, i / levels[b]), (b, i % levels[b]))),
+            bases[a][b] = pairs.len();
+            pairs.extend(
+                (0..levels[a] * levels[b]).map(|i| [(a, i / levels[b]), (b, i % levels[b])]),
             );
         }
     }
-    let mut rows = Vec::new();
-    while let Some(&(first, second)) = open.first() {
-        let met = |row: &[usize], pair: &((usize, usize), (usize, usize))| {
-            row[pair.0.0] == pair.0.1 && row[pair.1.0] == pair.1.1
-        };
-        let candidates = (0..30).map(|_| {
+    let mut open = vec![true; pairs.len()];
+    let of_row = |row: &[usize]| -> Vec<usize> {
+        let partners = (0..row.len()).flat_map(|a| (a + 1..row.len()).map(move |b| (a, b)));
+        partners.map(|(a, b)| bases[a][b] + row[a] * levels[b] + row[b]).collect()
+    };
+    let (mut rows, mut impossible) = (Vec::new(), Vec::new());
+    for (number, &[(a, i), (b, j)]) in pairs.iter().enumerate() {
+        if !open[number] {
+            continue;
+        }
+        let mut best: Option<(usize, Vec<usize>)> = None;
+        let mut possible = 0;
+        for _ in 0..500 {
             let mut row: Vec<usize> = levels.iter().map(|&n| rng.random_range(0..n)).collect();
-            (row[first.0], row[second.0]) = (first.1, second.1);
-            row
-        });
-        let count = |row: &Vec<usize>| open.iter().filter(|pair| met(row, pair)).count();
-        let best = candidates.max_by_key(count).unwrap();
-        open.retain(|pair| !met(&best, pair));
-        rows.push(best);
+            (row[a], row[b]) = (i, j);
+            if !is_possible(&row) {
+                continue;
+            }
+            let gain = of_row(&row).iter().filter(|&&pair| open[pair]).count();
+            if best.as_ref().is_none_or(|(most, _)| gain > *most) {
+                best = Some((gain, row));
+            }
+            possible += 1;
+            if possible == 20 {
+                break;
+            }
+        }
+        let Some((_, row)) = best else {
+            impossible.push([Choice::NAMES[a], Choice::NAMES[b]]);
+            continue;
+        };
+        of_row(&row).into_iter().for_each(|pair| open[pair] = false);
+        rows.push(row);
     }
-    rows
+    (rows, Pairs { met: pairs.len() - impossible.len(), impossible })
+}
+
+/// 1 to 70, the neighbours of powers of two, these powers while they are small, and vocabularies.
+fn classes() -> Vec<usize> {
+    let powers = (7..=17).flat_map(|k| [(1 << k) - 1, 1 << k, (1 << k) + 1]);
+    let powers = powers.filter(|&n| n < 10_000 || n % 2 == 1);
+    (1..=70).chain(powers).chain([1000, 32_000, 50_257, 128_256]).collect()
 }
 
 const LOGITS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 const TARGETS: [DType; 7] =
     [DType::I64, DType::I32, DType::U8, DType::U32, DType::F32, DType::F16, DType::BF16];
+/// Elements in 16 bytes, at most.
+const OFFSETS: usize = 8;
+/// Threads of a CTA and vectors in the registers of one.
+const GEOMETRIES: [(u32, u32); 3] = [(128, 4), (64, 1), (256, 8)];
+const GAPS: [usize; 4] = [0, 1, 3, 8];
 /// Scale and cap.
 const SQUASH: [(f64, Option<f64>); 5] =
     [(1.0, None), (0.7, None), (-1.25, None), (1.0, Some(5.0)), (-0.5, Some(2.0))];
 /// Architectures, and the major version of NVRTC that compiles for them.
-const ARCHS: [(u32, u32); 6] = [(70, 12), (75, 13), (80, 13), (90, 13), (90, 12), (100, 13)];
+const ARCHS: [(u32, u32); 6] = [(90, 13), (70, 12), (75, 13), (80, 13), (90, 12), (100, 13)];
 const OUTPUTS: [Outputs; 4] = [
     Outputs::all(),
     Outputs::LOSS.union(Outputs::DLOGITS),
     Outputs::LOSS.union(Outputs::LSE).union(Outputs::STATS),
     Outputs::DLOGITS.union(Outputs::CORRECT),
 ];
+const SMOOTHING: [f64; 3] = [0.0, 0.1, 1.0];
+const REDUCTIONS: [Reduction; 3] = [Reduction::None, Reduction::Mean, Reduction::Sum];
 
 /// What the logits of a row look like.
 #[derive(Clone, Copy, Debug)]
@@ -73,93 +254,97 @@ const SHAPES: [Shape; 6] =
 /// A case, what it is to write, and how it is run.
 #[derive(Debug)]
 pub struct Setting {
+    pub choice: Choice,
     pub case: Case,
     pub outputs: Outputs,
     pub how: How,
 }
 
-/// All settings but for the classes, which `classes` gives for each.
-pub fn settings(seed: u64, mut classes: impl FnMut(&mut StdRng) -> usize) -> Vec<Setting> {
-    let levels = [
-        LOGITS.len(),
-        TARGETS.len(),
-        SQUASH.len(),
-        ARCHS.len(),
-        OUTPUTS.len(),
-        SHAPES.len(),
-        2, // gradient: of the logits' type, or f32
-        3, // smoothing
-        2, // class weights
-        2, // row weights
-        2, // z-loss
-        3, // reduction
-        2, // ignored rows
-        2, // in place
-        3, // upstream gradient
-        4, // gap
-        2, // noise
-    ];
-    let mut rng = StdRng::seed_from_u64(seed);
-    let rows = pairwise(&levels, seed);
-    rows.iter().map(|row| setting(row, classes(&mut rng), &mut rng)).collect()
+impl Setting {
+    /// The kernel of the setting, or (`true`) the one for the gradient alone.
+    pub fn variant(&self, backward: bool) -> Variant {
+        let problem = self.case.problem.clone().outputs(self.outputs);
+        self.choice.variant(&problem, backward).unwrap()
+    }
 }
 
-fn setting(row: &[usize], classes: usize, rng: &mut StdRng) -> Setting {
-    let (logits, targets) = (LOGITS[row[0]], TARGETS[row[1]]);
-    let outputs = OUTPUTS[row[4]];
-    let in_place = row[13] == 1 && row[6] == 0 && outputs.contains(Outputs::DLOGITS);
-    let mut problem = Problem::new(logits, classes)
-        .targets(targets)
-        .dlogits(if row[6] == 0 { logits } else { DType::F32 })
-        .logit_scale(SQUASH[row[2]].0)
-        .label_smoothing([0.0, 0.1, 1.0][row[7]])
-        .class_weights(row[8] == 1)
-        .row_weights(row[9] == 1)
-        .z_loss([0.0, 0.01][row[10]])
-        .reduction([Reduction::None, Reduction::Mean, Reduction::Sum][row[11]])
-        .empty_mean(EmptyMean::Zero)
-        .in_place(in_place);
-    problem.softcap = SQUASH[row[2]].1;
-    let ignores = row[12] == 1 && !problem.targets_are_probabilities();
-    if ignores {
-        problem = problem.ignore_index(if targets == DType::U8 { 255 } else { 7 });
+impl Choice {
+    pub fn kernel(&self) -> &'static Force {
+        &KERNELS[self.kernel]
     }
-    let count = if classes > 20_000 { 2 } else { 4 };
-    let mut case = Case::new(problem, count, vec![0.0; count * classes], rng.random());
-    if let (Target::Classes(y), true) = (&mut case.target, ignores) {
-        for (row, y) in y.iter_mut().enumerate() {
-            let index = case.problem.ignore_index.unwrap();
-            *y = if row % 3 == 1 {
-                index
-            } else if *y == index {
-                0
-            } else {
-                *y
-            };
+
+    fn how(&self) -> How {
+        let (arch, nvrtc) = ARCHS[self.arch];
+        let (threads, vectors) = GEOMETRIES[self.geometry];
+        How { arch, nvrtc, threads, vectors, ..How::default() }
+    }
+
+    fn variant(&self, problem: &Problem, backward: bool) -> Option<Variant> {
+        (self.kernel().variant)(problem, backward, &self.how())
+    }
+
+    fn problem(&self, classes: usize) -> Problem {
+        let (logits, targets) = (LOGITS[self.logits], TARGETS[self.targets]);
+        let mut problem = Problem::new(logits, classes)
+            .targets(targets)
+            .dlogits(if self.gradient == 0 { logits } else { DType::F32 })
+            .logit_scale(SQUASH[self.squash].0)
+            .label_smoothing(SMOOTHING[self.smoothing])
+            .class_weights(self.class_weights == 1)
+            .row_weights(self.row_weights == 1)
+            .z_loss([0.0, 0.01][self.z_loss])
+            .reduction(REDUCTIONS[self.reduction])
+            .empty_mean(EmptyMean::Zero)
+            .in_place(self.in_place == 1)
+            .outputs(OUTPUTS[self.outputs]);
+        problem.softcap = SQUASH[self.squash].1;
+        if self.ignored == 1 {
+            problem = problem.ignore_index(if targets == DType::U8 { 255 } else { 7 });
         }
+        problem
     }
-    fill(&mut case, SHAPES[row[5]], rng);
-    let rows = case.rows;
-    if row[14] > 0 && outputs.contains(Outputs::DLOGITS) {
-        let per_row = row[14] == 2 && case.problem.reduction == Reduction::None;
-        let values = [-1.5, 1e-3, 0.25, 7.5];
-        case = case.dloss(&values[..if per_row { rows } else { 1 }]);
+
+    fn setting(self, classes: usize, rng: &mut StdRng) -> Setting {
+        let many = match classes {
+            0..=200 => 19, // more than a CTA may work on
+            201..=20_000 => 9,
+            _ => 2,
+        };
+        let rows = [many.min(4), 1, many][self.rows];
+        let problem = self.problem(classes);
+        let mut case = Case::new(problem, rows, vec![0.0; rows * classes], rng.random());
+        if let (Target::Classes(y), Some(index)) = (&mut case.target, case.problem.ignore_index) {
+            for (row, y) in y.iter_mut().enumerate() {
+                *y = match *y {
+                    _ if row % 3 == 1 => index,
+                    y if y == index => 0,
+                    y => y,
+                };
+            }
+        }
+        fill(&mut case, SHAPES[self.shape], rng);
+        if self.nans == 1 {
+            let at = (rows / 2) * classes + rng.random_range(0..classes);
+            case.logits[at] = f64::NAN;
+        }
+        if self.dloss > 0 {
+            let values = [-1.5, 1e-3, 0.25, 7.5, 2.0, -1e-4, 0.0, 1.0, 30.0].into_iter().cycle();
+            let count = if self.dloss == 2 { rows } else { 1 };
+            case = case.dloss(&values.take(count).collect::<Vec<f32>>());
+        }
+        // Lines of 128 bytes begin anywhere.
+        let aligned = OFFSETS as u64 * rng.random_range(0..8);
+        let how = How {
+            logits_offset: self.logits_offset as u64 + aligned,
+            dlogits_offset: self.dlogits_offset as u64 + aligned,
+            targets_offset: rng.random_range(0..8),
+            gap: GAPS[self.gap],
+            seed: rng.random(),
+            noise: (self.noise == 1).then(|| rng.random()),
+            ..self.how()
+        };
+        Setting { choice: self, outputs: OUTPUTS[self.outputs], case, how }
     }
-    let (arch, nvrtc) = ARCHS[row[3]];
-    let logits_offset = rng.random_range(0..16);
-    let same = in_place || rng.random_range(0..2) == 0;
-    let how = How {
-        arch,
-        nvrtc,
-        logits_offset,
-        dlogits_offset: if same { logits_offset } else { rng.random_range(0..16) },
-        targets_offset: rng.random_range(0..8),
-        gap: [0, 1, 3, 8][row[15]],
-        seed: rng.random(),
-        noise: (row[16] == 1).then(|| rng.random()),
-        ..How::default()
-    };
-    Setting { case, outputs, how }
 }
 
 /// Logits of a shape; of ignored rows NaN, which nobody may read.

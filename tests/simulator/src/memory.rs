@@ -226,6 +226,17 @@ impl Memory {
         }
     }
 
+    /// How many bytes of an allocation have been written, by host or kernel; of one that is
+    /// [`Fill::Unwritten`].
+    ///
+    /// # Errors
+    /// [`Kind::OutOfBounds`] if the address is in no allocation.
+    pub fn count_written(&self, address: u64) -> Result<u64, Error> {
+        let at = self.find(address).ok_or_else(|| nowhere(address))?;
+        let states = self.allocations[at].pages.iter().flatten().flat_map(|page| &page.state);
+        Ok(states.filter(|&&state| state == WRITTEN).count() as u64)
+    }
+
     /// Makes a range unwritten again, as a workspace between two runs is.
     ///
     /// # Errors

@@ -111,3 +111,17 @@ fn debug_lines_and_comments_mean_nothing() {
     launch.run(&module, &mut memory).unwrap();
     assert_eq!(memory.read(out, 4).unwrap(), [42, 0, 0, 0]);
 }
+
+#[test]
+fn written_bytes_are_counted() {
+    let mut memory = Memory::new();
+    let at = memory.allocate("sparse", 1 << 34, 6, Fill::Unwritten).address();
+    assert_eq!(memory.count_written(at), Ok(0));
+    memory.write(at, &[1; 5]).unwrap();
+    memory.write(at + (1 << 33) - 3, &[2; 20_000]).unwrap();
+    memory.peek(at + (1 << 32), 100).unwrap();
+    assert_eq!(memory.count_written(at + 1), Ok(20_005));
+    memory.forget(at, 2).unwrap();
+    assert_eq!(memory.count_written(at), Ok(20_003));
+    assert!(memory.count_written(at - 1).is_err());
+}
