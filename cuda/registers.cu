@@ -101,36 +101,33 @@ __device__ __forceinline__ void held_row(const Params& p) {
   }
 }
 
-// CTAs that an SM of 65536 registers holds, if each thread needs so many. The compiler is to be
-// told: by itself it spills a little for the sake of a few CTAs more.
-__host__ __device__ constexpr u32 resident_at(u32 threads, u32 registers) {
-  const u32 ctas = 65536 / (registers < 56 ? 56 : registers) / threads;
-  return ctas == 0 ? 1 : ctas;
-}
-
-// The vectors of `block` and `cluster` are raw.
-template <class Target, u32 kOptions, u32 kThreads, u32 kVectors>
+// CTAs that an SM of 65536 registers holds, at what their threads need. The compiler is to be told:
+// by itself it spills a little for the sake of a few CTAs more. `kPowers`: vectors become
+// exponentials. Below sm_80 the elements of pairs are floats for a while, too.
+template <class Logit, class Target, u32 kOptions, u32 kThreads, u32 kVectors, bool kPowers>
 __host__ __device__ constexpr u32 resident() {
-  return resident_at(kThreads, 34 + 4 * kVectors + (kHeavy<Target, kOptions> ? 24 : 0));
-}
-
-// Those of `lanes` become exponentials.
-template <class Logit, class Target, u32 kOptions, u32 kVectors>
-__host__ __device__ constexpr u32 resident_lanes() {
-  return resident_at(128, 48 + kPerVector<Logit> * kVectors + (kOptions & kArgmax ? 16 : 0) +
-                              (kHeavy<Target, kOptions> ? 24 : 0));
+#if __CUDA_ARCH__ < 800
+  constexpr u32 kOfVector = kPerVector<Logit>;
+#else
+  constexpr u32 kOfVector = kPowers ? kPerVector<Logit> : 4;
+#endif
+  constexpr u32 kNeeded = 34 + kOfVector * kVectors + (kPowers ? 14 : 0) +
+                          (kOptions & kArgmax ? 16 : 0) + (kHeavy<Target, kOptions> ? 24 : 0);
+  constexpr u32 kCtas = 65536 / (kNeeded < 56 ? 56 : kNeeded) / kThreads;
+  return kCtas == 0 ? 1 : kCtas;
 }
 
 // Grid: a CTA for each 128 / kLanes rows.
 template <class Logit, class Gradient, class Target, u32 kOptions, u32 kLanes, u32 kVectors>
-__global__ void __launch_bounds__(128, (resident_lanes<Logit, Target, kOptions, kVectors>()))
+__global__ void __launch_bounds__(128, (resident<Logit, Target, kOptions, 128, kVectors, true>()))
     lanes(const Params p) {
   held_row<Lanes<128, kLanes>, Logit, Gradient, Target, kOptions, kVectors>(p);
 }
 
 // Grid: a CTA for each row.
 template <class Logit, class Gradient, class Target, u32 kOptions, u32 kThreads, u32 kVectors>
-__global__ void __launch_bounds__(kThreads, (resident<Target, kOptions, kThreads, kVectors>()))
+__global__ void __launch_bounds__(kThreads,
+                                  (resident<Logit, Target, kOptions, kThreads, kVectors, false>()))
     block(const Params p) {
   held_row<Ctas<kThreads, 1>, Logit, Gradient, Target, kOptions, kVectors>(p);
 }
@@ -140,7 +137,7 @@ __global__ void __launch_bounds__(kThreads, (resident<Target, kOptions, kThreads
 template <class Logit, class Gradient, class Target, u32 kOptions, u32 kThreads, u32 kVectors,
           u32 kCluster>
 __global__ void __cluster_dims__(kCluster, 1, 1)
-    __launch_bounds__(kThreads, (resident<Target, kOptions, kThreads, kVectors>()))
+    __launch_bounds__(kThreads, (resident<Logit, Target, kOptions, kThreads, kVectors, false>()))
         cluster(const Params p) {
   held_row<Ctas<kThreads, kCluster>, Logit, Gradient, Target, kOptions, kVectors>(p);
 }

@@ -160,5 +160,12 @@ mod tests {
         assert!(block(&problem(8192 - 62), false, 128, 8, 2).is_some());
         assert!(block(&problem(8192).alignment(128), false, 128, 8, 1).is_some());
         assert!(block(&problem(8193).alignment(128), false, 128, 8, 1).is_none());
+        assert!(block(&problem(8192 - 56).alignment(16), false, 128, 8, 1).is_some());
+        assert!(block(&problem(8192 - 55).alignment(16), false, 128, 8, 1).is_none());
+        assert!(lanes(&problem(2048 - 7), false, 32, 8).is_some());
+        assert!(lanes(&problem(2048 - 6), false, 32, 8).is_none());
+        assert!(lanes(&problem(2048).alignment(4096), false, 32, 8).is_some());
+        assert!(lanes(&problem(2049).alignment(16), false, 32, 8).is_none());
+        assert_eq!(lanes(&problem(100), false, 8, 2).unwrap().rows, 16);
     }
 }
