@@ -19,7 +19,7 @@ struct Writer {
       : adder(adder),
         pieces(static_cast<Gradient*>(adder.p.dlogits) + number * adder.p.dlogits_stride -
                adder.span.shift),
-        alignment(adder.span.alignment(row())) {}
+        alignment(settled(adder.span.alignment(row()))) {}
 
   // (classes)
   __device__ __forceinline__ Gradient* row() const { return pieces + adder.span.shift; }

@@ -41,6 +41,11 @@ __device__ __forceinline__ T* settled(T* at) {
   asm("mov.b64 %0, %0;" : "+l"(at));
   return at;
 }
+// The same number, which the compiler does not compute anew wherever it is used.
+__device__ __forceinline__ u32 settled(u32 x) {
+  asm volatile("mov.b32 %0, %0;" : "+r"(x));
+  return x;
+}
 
 // a b, where 0 times infinity is 0 and a NaN stays one.
 template <class T>

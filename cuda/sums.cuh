@@ -68,7 +68,8 @@ struct Adder {
   __device__ __forceinline__ RowPart gather(const uint4 (&v)[kVectors], float largest,
                                             bool leaves_out, i32 j, i32 stride,
                                             float (&powers)[kVectors][N]) const {
-    static_assert(!RowPart::kHasTarget && !squash.kCapped, "padding would add something");
+    static_assert(!RowPart::kHasTarget && !Squash<kOptions>::kCapped,
+                  "padding would add something");
     RowPart part;
     if constexpr (RowPart::kHasArgmax) part.argmax = find(v, largest, j, stride);
     RowRunning sums(squash);

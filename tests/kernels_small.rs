@@ -1,14 +1,13 @@
-//! The kernel that keeps several rows in the registers of each warp, executed by the interpreter of
-//! `tests/simulator`, at every number of lanes for a row.
+//! The kernel that keeps several rows in the registers of each warp: what is its own, beside what
+//! `kernels_run.rs` asks of all kernels.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
 mod common;
 mod gpu;
 
 use common::{Case, Output, Target};
+use gpu::check::{bits, check};
 use gpu::run::{How, run};
-use gpu::sample::{Setting, settings};
-use rand::RngExt;
 use xent::cuda::variant::{self, Variant};
 use xent::{DType, Outputs, Problem, Reduction};
 
@@ -17,104 +16,6 @@ const LANES: [u32; 6] = [1, 2, 4, 8, 16, 32];
 /// The kernel with so many lanes for each row, and few vectors. `None` where that takes too many.
 fn with_lanes(problem: &Problem, backward: bool, lanes: u32) -> Option<Variant> {
     [1, 2, 4, 8].iter().find_map(|&vectors| variant::lanes(problem, backward, lanes, vectors))
-}
-
-/// The case with these outputs alone.
-fn lean(case: &Case, outputs: Outputs) -> Case {
-    Case { problem: case.problem.clone().outputs(outputs), ..case.clone() }
-}
-
-/// Runs a case and holds its results against the reference.
-fn check(case: &Case, outputs: Outputs, how: &How, variant: &Variant) -> Output {
-    let (output, _) = run(&lean(case, outputs), how, variant, None)
-        .unwrap_or_else(|error| panic!("{variant:?} {how:?} {:?}: {error}", case.problem));
-    // What was not asked for is taken from the CPU, on a copy.
-    let mut full = Case { problem: case.problem.clone().in_place(false), ..case.clone() }.run();
-    let mine = output.clone();
-    let has = |wanted| outputs.contains(wanted);
-    full.loss = if has(Outputs::LOSS) { mine.loss } else { full.loss };
-    full.lse = if has(Outputs::LSE) { mine.lse } else { full.lse };
-    full.stats = if has(Outputs::STATS) { mine.stats } else { full.stats };
-    full.entropy = if has(Outputs::ENTROPY) { mine.entropy } else { full.entropy };
-    full.dlogits = if has(Outputs::DLOGITS) { mine.dlogits } else { full.dlogits };
-    full.argmax = if has(Outputs::ARGMAX) { mine.argmax } else { full.argmax };
-    full.correct = if has(Outputs::CORRECT) { mine.correct } else { full.correct };
-    if std::panic::catch_unwind(|| common::bounds::check(case, &full)).is_err() {
-        panic!("{variant:?}, {how:?}");
-    }
-    output
-}
-
-/// All of an output, NaN included.
-fn bits(output: &Output) -> Vec<u64> {
-    let floats = [&output.loss, &output.lse, &output.stats, &output.entropy];
-    let floats = floats.into_iter().flatten().map(|x| u64::from(x.to_bits()));
-    let integers = output.argmax.iter().chain([&output.correct]).map(|&x| x as u64);
-    floats.chain(integers).chain(output.dlogits.iter().map(|x| x.to_bits())).collect()
-}
-
-#[test]
-fn every_small_row_at_every_offset() {
-    if gpu::any_nvrtc().is_none() {
-        return;
-    }
-    for dtype in [DType::F32, DType::BF16, DType::F16] {
-        for classes in 1..=70 {
-            let problem = Problem::new(dtype, classes);
-            let offsets = 16 / dtype.size() as u64;
-            for offset in (classes as u64 % 3..offsets).step_by(3) {
-                let in_place = (classes as u64 + offset).is_multiple_of(2);
-                let case = Case::random(problem.clone().in_place(in_place), 3, classes as u64);
-                let found = LANES.iter().filter_map(|&n| with_lanes(&case.problem, false, n));
-                let found: Vec<Variant> = found.collect();
-                let variant = &found[(classes + offset as usize) % found.len()];
-                let dlogits_offset = if in_place || offset % 4 != 1 { offset } else { 5 };
-                let gap = classes % 5;
-                let how = How { logits_offset: offset, dlogits_offset, gap, ..How::default() };
-                check(&case, Outputs::all(), &how, variant);
-            }
-        }
-    }
-}
-
-/// Every number of lanes with settings of its own; every third under another schedule too, and the
-/// gradient from the statistics where a run gave both.
-#[test]
-fn settings_by_pairs() {
-    if gpu::any_nvrtc().is_none() {
-        return;
-    }
-    let mut failures = 0;
-    for round in 0..3 {
-        let settings =
-            settings(30 + round, |rng| [9, 70, 300][round as usize] - rng.random_range(0..9));
-        for (number, setting) in settings.iter().enumerate() {
-            let Setting { case, outputs, how } = setting;
-            let lean = lean(case, *outputs);
-            let fits = |backward| {
-                let mut lanes = LANES.iter().cycle().skip(number + 1);
-                lanes.find_map(|&lanes| with_lanes(&lean.problem, backward, lanes)).unwrap()
-            };
-            let result = std::panic::catch_unwind(|| {
-                let output = check(case, *outputs, how, &fits(false));
-                if number % 3 == 0 {
-                    let other = How { seed: how.seed ^ 1, ..how.clone() };
-                    let (again, _) = run(&lean, &other, &fits(false), None).unwrap();
-                    assert_eq!(bits(&output), bits(&again), "another schedule, {how:?}");
-                }
-                if outputs.contains(Outputs::DLOGITS | Outputs::STATS) {
-                    let stats = Some(output.stats.as_slice());
-                    let (separate, _) = run(&lean, how, &fits(true), stats).unwrap();
-                    let gradient = |output: &Output| -> Vec<u64> {
-                        output.dlogits.iter().map(|x| x.to_bits()).collect()
-                    };
-                    assert_eq!(gradient(&output), gradient(&separate), "from statistics, {how:?}");
-                }
-            });
-            failures += u32::from(result.is_err());
-        }
-    }
-    assert_eq!(failures, 0);
 }
 
 /// Rows that are ignored, invalid, NaN or -inf stand beside others in a warp. None has any influence

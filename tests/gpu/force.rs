@@ -16,6 +16,12 @@ pub struct Force {
 /// All of them.
 pub const KERNELS: &[Force] = &[
     Force { name: "stream", variant: stream },
+    Force { name: "lanes of 1", variant: |problem, backward, _| lanes(problem, backward, 1) },
+    Force { name: "lanes of 2", variant: |problem, backward, _| lanes(problem, backward, 2) },
+    Force { name: "lanes of 4", variant: |problem, backward, _| lanes(problem, backward, 4) },
+    Force { name: "lanes of 8", variant: |problem, backward, _| lanes(problem, backward, 8) },
+    Force { name: "lanes of 16", variant: |problem, backward, _| lanes(problem, backward, 16) },
+    Force { name: "lanes of 32", variant: |problem, backward, _| lanes(problem, backward, 32) },
     Force { name: "block", variant: |problem, backward, how| block(problem, backward, how, 1) },
     Force { name: "cluster of 2", variant: |p, backward, how| block(p, backward, how, 2) },
     Force { name: "cluster of 4", variant: |p, backward, how| block(p, backward, how, 4) },
@@ -24,6 +30,11 @@ pub const KERNELS: &[Force] = &[
 
 fn stream(problem: &Problem, backward: bool, how: &How) -> Option<Variant> {
     Some(variant::stream(problem, backward, how.threads.min(512)))
+}
+
+/// With few vectors.
+fn lanes(problem: &Problem, backward: bool, lanes: u32) -> Option<Variant> {
+    [1, 2, 4, 8].iter().find_map(|&vectors| variant::lanes(problem, backward, lanes, vectors))
 }
 
 /// With as many threads and vectors as `how` says, or where they do not hold a row, more.
