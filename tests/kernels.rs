@@ -26,6 +26,10 @@ fn variants() -> Vec<(&'static str, Variant, u32)> {
         variant::block(&problem.alignment(128), false, 256, vectors, cluster).unwrap()
     };
     let small = |dtype| Problem::new(dtype, 8000).outputs(fused);
+    let many = |dtype| Problem::new(dtype, 5000).outputs(fused);
+    let few = |dtype| Problem::new(dtype, 21).outputs(fused);
+    let columns =
+        |problem: Problem, width, kept| variant::columns(&problem, false, width, kept).unwrap();
     let kernel = |program, name: &str, threads| Variant {
         program,
         expression: format!("xent::{name}"),
@@ -56,6 +60,13 @@ fn variants() -> Vec<(&'static str, Variant, u32)> {
         ("sum_rows", kernel("finish.cu", "sum_rows", 256)),
         ("finish_sums", kernel("finish.cu", "finish_sums", 512)),
         ("block f32 fused, 8 vectors", block(small(F32), 8, 1)),
+        ("columns f32 fused", columns(many(F32), 4, false)),
+        ("columns f32 fused, single", columns(many(F32), 1, false)),
+        ("columns f32 fused, kept", columns(few(F32), 4, true)),
+        ("columns f32 all", {
+            let problem = many(F32).targets(F32).class_weights(true).softcap(30.0);
+            columns(problem.outputs(Outputs::all()), 2, false)
+        }),
     ];
     // Below sm_80 the largest of two 16-bit numbers takes registers for both as floats.
     let from_80 = vec![
@@ -67,6 +78,19 @@ fn variants() -> Vec<(&'static str, Variant, u32)> {
         ("block bf16 softcap, 8 vectors", block(small(BF16).softcap(30.0), 8, 1)),
         ("block bf16 smoothing, 8 vectors", block(small(BF16).label_smoothing(0.1), 8, 1)),
         ("block bf16 bf16 probabilities, 8", block(small(BF16).targets(BF16), 8, 1)),
+        ("columns bf16 fused", columns(many(BF16), 8, false)),
+        ("columns bf16 backward", variant::columns(&many(BF16), true, 8, false).unwrap()),
+        ("columns bf16 fused, single", columns(many(BF16), 1, false)),
+        ("columns bf16 fused, kept", columns(few(BF16), 8, true)),
+        ("columns bf16 argmax", columns(many(BF16).outputs(fused | Outputs::ARGMAX), 8, false)),
+        ("columns bf16 scale", columns(many(BF16).logit_scale(-0.5), 8, false)),
+        ("columns bf16 smoothing, weights", {
+            columns(few(BF16).label_smoothing(0.1).class_weights(true), 4, true)
+        }),
+        ("columns bf16 all", {
+            let problem = many(BF16).targets(F32).class_weights(true).softcap(30.0).dlogits(F32);
+            columns(problem.outputs(Outputs::all()), 4, false)
+        }),
     ];
     let from_90 = vec![
         ("cluster bf16 fused, 8 x 4", block(problem(BF16), 8, 4)),

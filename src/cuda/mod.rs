@@ -3,6 +3,7 @@
 //! Public for the tests and tools of this repository only, and no part of the crate's API. Nothing
 //! here needs a GPU or a driver.
 
+pub mod columns;
 pub mod compile;
 mod error;
 pub mod nvrtc;

@@ -11,6 +11,8 @@ macro_rules! files {
 pub const FILES: &[(&str, &str)] = files![
     "block.cu",
     "cluster.cuh",
+    "columns.cu",
+    "columns.cuh",
     "count.cu",
     "element.cuh",
     "finish.cu",
@@ -24,6 +26,7 @@ pub const FILES: &[(&str, &str)] = files![
     "row.cuh",
     "stream.cu",
     "sums.cuh",
+    "tile.cuh",
     "vector.cuh",
 ];
 
