@@ -53,6 +53,9 @@ __device__ __forceinline__ void write_columns(
   float largest[kWidth];
 #pragma unroll
   for (u32 i = 0; i < kWidth; i++) {
+    f[i] = {};
+    largest[i] = 0;
+    if (!(live >> i & 1)) continue;
     f[i] = factors.get(lane * kWidth + i);
     largest[i] = factors.largest[lane * kWidth + i];
   }
@@ -82,15 +85,16 @@ __device__ __forceinline__ void write_columns(
   }
 }
 
-// Threads that share an SM: fewer where each has many columns, or what each column needs is much.
-template <class Target, u32 kOptions, u32 kWidth>
-constexpr u32 kResident = kHeavy<Target, kOptions> || kWidth > 4 ? 512 : 768;
+// Threads that share an SM: fewer where each has long vectors, or its columns need much.
+template <class Target, u32 kOptions, u32 kBytes>
+constexpr u32 kResident = kHeavy<Target, kOptions> || kBytes == 16 ? 512 : 768;
 
 // Grid: one CTA for each kThreads / kGroups vectors of kWidth columns, counted through all outer
 // indices. What a row becomes depends on kGroups and kChunk, and not on its place or on kWidth.
 template <class Logit, class Gradient, class Target, u32 kOptions, u32 kThreads, u32 kGroups,
           u32 kWidth, u32 kChunk, u32 kKept>
-__global__ void __launch_bounds__(kThreads, (kResident<Target, kOptions, kWidth> / kThreads))
+__global__ void __launch_bounds__(kThreads,
+                                  (kResident<Target, kOptions, kWidth * sizeof(Logit)> / kThreads))
     columns(const ColumnParams p) {
   using RowPart = Part<Target, kOptions>;
   using Tile = Shape<kThreads, kGroups, kWidth, kChunk, kKept>;

@@ -130,13 +130,15 @@ struct Squash {
     p = fmaf(p, y2, -5.385090783e-02f);
     p = fmaf(p, y2, 1.333276927e-01f);
     p = fmaf(p, y2, -3.333332837e-01f);
-    return cap * (fabsf(y) < 0.625f ? fmaf(y * y2, p, y) : copysignf(far, y));
+    return cap * (fabsf(y) >= 0.625f ? copysignf(far, y) : fmaf(y * y2, p, y));  // NaN stays
   }
   // dz/dx of the logit where it differs between classes, else 1: then `slope` is part of factors.
   __device__ __forceinline__ float slope_at(float x) const {
     if constexpr (!kCapped) return 1;
-    const float e = decay(x), r = reciprocal(1 + e);
-    return slope * (4 * e * r * r);
+    const float e = decay(x), d = 1 + e;
+    const float r = reciprocal(d);
+    const float w = fmaf(r, -(e - (d - 1)) * r, r);  // 1 + e has been rounded
+    return slope * (4 * e * w * w);
   }
   __device__ __forceinline__ float constant_slope() const { return kScaled ? slope : 1; }
 

@@ -142,7 +142,9 @@ pub fn columns(problem: &Problem, backward: bool, width: u32, kept: bool) -> Opt
     let groups = GROUPS.iter().find(|(most, _)| problem.classes <= *most)?.1;
     let of_thread = problem.classes.div_ceil(groups as usize);
     let chunk = of_thread.next_power_of_two().min(if heavy(problem, options) { 4 } else { 8 });
-    let held = if kept { of_thread.next_multiple_of(chunk) } else { 0 };
+    // What comes from statistics reads no more than once.
+    let sums = !backward || problem.targets_are_probabilities();
+    let held = if kept && sums { of_thread.next_multiple_of(chunk) } else { 0 };
     // Enough threads to hide what one waits for, and lanes to fill sectors of 32 bytes at least.
     let least = if width == 1 { 16 } else { 8 };
     let fits = |lanes: &u32| {

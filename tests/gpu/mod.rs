@@ -2,6 +2,7 @@
 //! cases in the interpreter of `tests/simulator`.
 #![allow(dead_code)] // each test file uses its part
 
+pub mod check;
 pub mod run;
 pub mod sample;
 

@@ -55,8 +55,8 @@ impl Default for How {
     }
 }
 
-/// How tensors of shape (outer, classes, inner) lie, with [`How::gap`] elements between classes and
-/// between outer indices.
+/// How tensors of shape (outer, classes, inner) lie, with [`How::gap`] elements between classes, and
+/// eight times as many between outer indices.
 #[derive(Clone, Copy, Debug)]
 pub struct Columns {
     pub inner: usize,
@@ -83,11 +83,11 @@ impl How {
             None => [classes + gap, 1, 1],
             Some(Columns { inner, step, transposed: false, .. }) => {
                 let class = inner * step + gap;
-                [classes * class + gap, class, step]
+                [classes * class + 8 * gap, class, step]
             }
             Some(Columns { inner, step, transposed: true, .. }) => {
                 let column = classes * step + gap;
-                [inner * column + gap, step, column]
+                [inner * column + 8 * gap, step, column]
             }
         }
     }
