@@ -4,6 +4,64 @@
 
 namespace xent {
 
+// What a thread knows of the classes of a column that it has added.
+//
+// Its sums are relative to a logit that was the largest once, and is at most `kReach` behind the
+// one that is. Where there are many chunks, this is 1: to move the sums at each new maximum would
+// add up roundings where logits rise.
+template <class Target, u32 kOptions, u32 kReach>
+struct ColumnSums : EntropySum<Part<Target, kOptions>::kHasEntropy>,
+                    TargetSum<Part<Target, kOptions>::kHasTarget>,
+                    FirstMaximum<Part<Target, kOptions>::kHasArgmax>,
+                    FirstTarget<Part<Target, kOptions>::kHasBest> {
+  using RowPart = Part<Target, kOptions>;
+  float largest = -infinity();
+  float reference;  // what Squash::distance needs of the logit
+  float s = 0;      // sum(e) of classes below the largest
+  u32 maxima = 0;   // classes that are the largest
+
+  // Makes this logit the largest. What until now were the maxima joins the others.
+  __device__ __forceinline__ void rise(const Squash<kOptions>& squash, float top_logit) {
+    const bool nothing = maxima == 0 || (!squash.kCapped && largest == -infinity());  // but -inf
+    if (!nothing) s += static_cast<float>(maxima) * squash.power(largest, reference);
+    maxima = 0;
+    largest = top_logit;
+    if (!nothing && squash.distance(top_logit, reference) <= kReach) return;
+    const float to = squash.reference(top_logit);
+    const float f = nothing ? 0 : exp2_fast(squash.log2_power_between(reference, to));
+    const float shift = nothing ? 0 : squash.between(reference, to);
+    if constexpr (RowPart::kHasEntropy) {
+      this->entropy = f == 0 ? 0 : f * (this->entropy - shift * s);
+    }
+    if constexpr (RowPart::kHasTarget) this->distance -= this->mass == 0 ? 0 : shift * this->mass;
+    s *= f;
+    reference = to;
+  }
+
+  // All that was added, relative to its largest logit.
+  __device__ __forceinline__ RowPart part(const Squash<kOptions>& squash) const {
+    const float to = squash.reference(largest);
+    const bool there = to == reference;  // perhaps both are infinite
+    const float ahead = there ? 0 : squash.between(to, reference);
+    const float f = there ? 1 : exp2_exact(squash.log2_power_between(reference, to), 0);
+    const float others = s * f, top = static_cast<float>(maxima);
+    RowPart part;
+    part.largest = largest;
+    part.s = others + (top - 1);
+    if constexpr (RowPart::kHasEntropy) part.entropy = this->entropy * f + ahead * (others + top);
+    if constexpr (RowPart::kHasTarget) {
+      part.mass = this->mass;
+      part.distance = this->distance + ahead * this->mass;
+    }
+    if constexpr (RowPart::kHasArgmax) part.argmax = this->argmax;
+    if constexpr (RowPart::kHasBest) {
+      part.best = this->best;
+      part.best_class = this->best_class;
+    }
+    return part;
+  }
+};
+
 // How the threads of a CTA share a tile.
 template <u32 kThreads_, u32 kGroups_, u32 kWidth_, u32 kChunk_, u32 kKept_>
 struct Shape {
@@ -12,6 +70,7 @@ struct Shape {
   static constexpr u32 kWidth = kWidth_;    // columns of a thread
   static constexpr i32 kChunk = kChunk_;    // classes that a thread loads and adds at once
   static constexpr u32 kKept = kKept_;      // classes of a thread in shared memory, or 0
+  static constexpr u32 kReach = kGroups < kWarp ? 0 : 1;  // of sums: few classes, or any number
   static constexpr u32 kLanes = kThreads / kGroups, kColumns = kLanes * kWidth;
 };
 
@@ -21,6 +80,7 @@ struct ColumnReader {
   static constexpr u32 kGroups = Shape::kGroups, kWidth = Shape::kWidth;
   static constexpr i32 kChunk = Shape::kChunk;
   using RowPart = Part<Target, kOptions>;
+  using Sums = ColumnSums<Target, kOptions, Shape::kReach>;
   using Logits = Piece<Logit, kWidth>;
   static constexpr bool kHasTarget = kProbabilities<Target> || (kOptions & kSmoothing);
   const ColumnParams& p;
@@ -34,11 +94,8 @@ struct ColumnReader {
   __device__ __forceinline__ ColumnReader(const ColumnParams& p, const Squash<kOptions>& squash,
                                           const Columns<kWidth>& own, u32 group, Logits* kept)
       : p(p), squash(squash), own(own), q(nullptr), kept(kept), first(group) {
-    logits = own.in(static_cast<const Logit*>(p.rows.logits), p.rows.logits_stride, p.logits_inner);
-    if constexpr (kProbabilities<Target>) {
-      q = own.in(static_cast<const Target*>(p.rows.targets), p.rows.targets_stride,
-                 p.targets_inner);
-    }
+    logits = own.template logits<Logit>(p);
+    if constexpr (kProbabilities<Target>) q = own.template targets<Target>(p);
     count = (p.rows.classes + (kGroups - 1) - group) / kGroups;
   }
 
@@ -55,7 +112,8 @@ struct ColumnReader {
 #pragma unroll
     for (i32 j = 0; j < kChunk; j++) {
       if (kPartial) v[j].fill(Element<Logit>::kLowest);
-      if (!kPartial || j < size) v[j] = load_piece<Logit, kWidth>(at + j * step, own.inside);
+      if (!kPartial || j < size) v[j] = load_piece<Logit, kWidth>(at, own.inside);
+      at += step;
     }
     if constexpr (kOptions & kScale || kOptions & kSoftcap) {
 #pragma unroll
@@ -67,7 +125,7 @@ struct ColumnReader {
 
   // Adds them, one column after the other.
   template <bool kPartial>
-  __device__ __forceinline__ void add(RowPart (&parts)[kWidth], i32 k, i32 size) const {
+  __device__ __forceinline__ void add(Sums (&columns)[kWidth], i32 k, i32 size) const {
     Logits v[kChunk];
     load<kPartial>(v, k, size);
     if constexpr (Shape::kKept != 0) {
@@ -80,32 +138,42 @@ struct ColumnReader {
 #pragma unroll
     for (i32 j = 1; j < kChunk; j++) top.raise(v[j]);
     float u[kChunk][kWidth];
-    if constexpr (kHasTarget) {
+    if constexpr (RowPart::kHasTarget) {
 #pragma unroll
       for (i32 j = 0; j < kChunk; j++) {
-        if (!kPartial || j < size) target(parts, u[j], class_of(k + j));
+        if (!kPartial || j < size) target(columns, u[j], class_of(k + j));
       }
     }
 #pragma unroll
     for (u32 i = 0; i < kWidth; i++) {
-      RowPart& part = parts[i];
+      Sums& sums = columns[i];
       const float top_logit = fmaxf(-infinity(), top[i]);
       if constexpr (RowPart::kHasArgmax) {
-        if (top_logit > part.largest || part.argmax == kNoClass) {
+        if (top_logit > sums.largest || sums.argmax == kNoClass) {
           u32 found = kNoClass;
 #pragma unroll
           for (i32 j = kChunk - 1; j >= 0; j--) {
             if ((!kPartial || j < size) && v[j][i] == top_logit) found = class_of(k + j);
           }
-          part.argmax = found;
+          sums.argmax = found;
         }
       }
-      Chunk<Target, kOptions> chunk(part, top_logit, squash);
+      if (top_logit > sums.largest) sums.rise(squash, top_logit);
+      float s[2] = {0, 0};
 #pragma unroll
       for (i32 j = 0; j < kChunk; j++) {
-        if (!kPartial || j < size) chunk.add(squash, v[j][i], u[j][i], j % 2);
+        if (kPartial && j >= size) break;
+        const float t = squash.distance(v[j][i], sums.reference);
+        const float e = squash.power(v[j][i], sums.reference);
+        // +inf counts too: then s is a NaN only where a logit is one.
+        add_or_count(v[j][i], sums.largest, e, s[j % 2], sums.maxima);
+        if constexpr (RowPart::kHasEntropy) sums.entropy -= e == 0 ? 0 : t * e;
+        if constexpr (RowPart::kHasTarget) {
+          sums.distance -= u[j][i] == 0 ? 0 : t * u[j][i];
+          sums.mass += u[j][i];
+        }
       }
-      chunk.close(part);
+      sums.s += s[0] + s[1];
     }
   }
 
@@ -122,8 +190,7 @@ struct ColumnReader {
   }
 
   // u of a class: weighted probabilities, or class weights.
-  __device__ __forceinline__ void target(RowPart (&parts)[kWidth], float (&u)[kWidth],
-                                         i32 c) const {
+  __device__ __forceinline__ void target(Sums (&columns)[kWidth], float (&u)[kWidth], i32 c) const {
     float weight = 1;
     if constexpr (kOptions & kClassWeights) weight = p.rows.class_weights[c];
     if constexpr (kProbabilities<Target>) {
@@ -132,9 +199,9 @@ struct ColumnReader {
       for (u32 i = 0; i < kWidth; i++) {
         u[i] = piece[i];
         if constexpr (RowPart::kHasBest) {
-          const bool better = u[i] > parts[i].best;
-          parts[i].best_class = better ? c : parts[i].best_class;
-          parts[i].best = better ? u[i] : parts[i].best;
+          const bool better = u[i] > columns[i].best;
+          columns[i].best_class = better ? c : columns[i].best_class;
+          columns[i].best = better ? u[i] : columns[i].best;
         }
         u[i] = fmaf(u[i], p.rows.keep, p.rows.share) * weight;
       }
@@ -155,16 +222,21 @@ __device__ __forceinline__ void read_columns(
   i32 k = 0;
 #pragma unroll 1
   do {
-    RowPart parts[Shape::kWidth];
+    ColumnSums<Target, kOptions, Shape::kReach> columns[Shape::kWidth];
+#pragma unroll
+    for (u32 i = 0; i < Shape::kWidth; i++) {
+      columns[i].reference = reader.squash.reference(-infinity());
+    }
     const bool begins = k == 0;
     const i32 end = k + min(count - k, kFold);
 #pragma unroll 1
-    for (; k + kChunk <= end; k += kChunk) reader.template add<false>(parts, k, kChunk);
-    if (k < end) reader.template add<true>(parts, k, end - k);
+    for (; k + kChunk <= end; k += kChunk) reader.template add<false>(columns, k, kChunk);
+    if (k < end) reader.template add<true>(columns, k, end - k);
     k = end;
 #pragma unroll
     for (u32 i = 0; i < Shape::kWidth; i++) {
-      slot(i) = begins ? parts[i] : RowPart::merge(slot(i), parts[i], reader.squash);
+      const RowPart part = columns[i].part(reader.squash);
+      slot(i) = begins ? part : RowPart::merge(slot(i), part, reader.squash);
     }
   } while (k < count);
 }

@@ -38,12 +38,6 @@ __device__ __forceinline__ void store_bits2(void* at, u32 v) {
   asm volatile("st.global.u16 [%0], %1;" ::"l"(at), "h"(static_cast<u16>(v)) : "memory");
 }
 
-__device__ __forceinline__ float widen_half(u32 bits) {
-  float x;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(static_cast<u16>(bits)));
-  return x;
-}
-
 // What kernels need of an element type: conversion, rounded to nearest even, and in one word two
 // elements of 16 bits or one of 32.
 template <class T>
@@ -71,8 +65,14 @@ struct Element<half> {
   static constexpr u32 kSignBits = 0x80008000;
   static constexpr u32 kLowest = 0xfc00fc00;
   static __device__ __forceinline__ void unpack(u32 word, float* x) {
-    x[0] = widen_half(word);
-    x[1] = widen_half(word >> 16);
+    asm("{\n\t"
+        ".reg .b16 low, high;\n\t"
+        "mov.b32 {low, high}, %2;\n\t"
+        "cvt.f32.f16 %0, low;\n\t"
+        "cvt.f32.f16 %1, high;\n\t"
+        "}"
+        : "=f"(x[0]), "=f"(x[1])
+        : "r"(word));
   }
   static __device__ __forceinline__ u32 pack(const float* x) {
 #if __CUDA_ARCH__ >= 800

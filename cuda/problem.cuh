@@ -110,15 +110,26 @@ struct Squash {
   }
   // t = z(x) - z(m) from reference(m).
   __device__ __forceinline__ float distance(float x, float reference) const {
-    if constexpr (kCapped) return z(x) - reference;
-    return kScaled ? (x - reference) * scale : x - reference;
+    return between(place(x), reference);
   }
-  // exp(t). The error of t has one rounding of x - m, and one of the product.
+  // t log2(e). Its error has one rounding of x - m, and one of the product.
+  __device__ __forceinline__ float log2_power(float x, float reference) const {
+    return log2_power_between(place(x), reference);
+  }
+  // exp(t).
   __device__ __forceinline__ float power(float x, float reference) const {
-    if constexpr (!kScaled) return exp2_fast(distance(x, reference) * kLog2E);
-    const float d = x - reference;
-    return exp2_fast(fmaf(d, exponent, d * exponent_low));
+    return exp2_fast(log2_power(x, reference));
   }
+  // The same from one reference to another.
+  __device__ __forceinline__ float between(float from, float to) const {
+    return kScaled ? (from - to) * scale : from - to;
+  }
+  __device__ __forceinline__ float log2_power_between(float from, float to) const {
+    const float d = from - to;
+    return kScaled ? fmaf(d, exponent, d * exponent_low) : d * kLog2E;
+  }
+  // What references are differences of: z with a cap, else the logit.
+  __device__ __forceinline__ float place(float x) const { return kCapped ? z(x) : x; }
   __device__ __forceinline__ float z(float x) const {
     if constexpr (!kCapped) return kScaled ? x * scale : x;
     // |y| >= 0.625: 1 - 2E / (1 + E) with E = e^(-2|y|); below, an odd polynomial, to 1.3 * 2^-24.

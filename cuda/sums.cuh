@@ -4,59 +4,6 @@
 
 namespace xent {
 
-// Elements on their way into a part: what of them is added up, relative to the part's new largest
-// logit.
-template <class Target, u32 kOptions>
-struct Chunk : Part<Target, kOptions> {
-  using RowPart = Part<Target, kOptions>;
-  float reference;
-  float base;               // the part's sum there, before the chunk's own is added
-  float even = 0, odd = 0;  // sum(e) of elements below the largest
-  u32 maxima = 0;           // elements that are the largest
-
-  // Moves the part to the larger of its own and the chunk's largest logit.
-  __device__ __forceinline__ Chunk(RowPart& part, float top_logit, const Squash<kOptions>& squash) {
-    const bool grows = top_logit > part.largest;
-    reference = squash.reference(fmaxf(part.largest, top_logit));
-    this->s = grows ? -1 : 0;  // the chunk has the maximum that is left out, or the part has
-    const float shift = grows ? squash.distance(part.largest, reference) : 0;
-    const float f = squash.power(part.largest, reference);
-    if constexpr (RowPart::kHasEntropy) {
-      const float moved = part.entropy - shift * (part.s + 1);
-      part.entropy = grows ? (f == 0 ? 0 : f * moved) : part.entropy;
-    }
-    if constexpr (RowPart::kHasTarget) {
-      part.distance -= RowPart::shifted(squash, part.largest, part.mass, shift);
-    }
-    base = grows ? (part.s + 1) * f : part.s;
-    part.largest = this->largest = fmaxf(part.largest, top_logit);
-  }
-
-  // `u`: as in Part; read if it has a target.
-  __device__ __forceinline__ void add(const Squash<kOptions>& squash, float x, float u,
-                                      bool is_odd) {
-    const float t = squash.distance(x, reference);
-    const float e = squash.power(x, reference);
-    // +inf counts too: then s is a NaN only where a logit is one.
-    add_or_count(x, this->largest, e, is_odd ? odd : even, maxima);
-    if constexpr (RowPart::kHasEntropy) this->entropy -= e == 0 ? 0 : t * e;
-    if constexpr (RowPart::kHasTarget) {
-      this->distance -= u == 0 ? 0 : t * u;
-      this->mass += u;
-    }
-  }
-
-  __device__ __forceinline__ void close(RowPart& part) const {
-    const float own = (even + odd) + (static_cast<float>(maxima) + this->s);
-    part.s = base + own;
-    if constexpr (RowPart::kHasEntropy) part.entropy += this->entropy;
-    if constexpr (RowPart::kHasTarget) {
-      part.distance += this->distance;
-      part.mass += this->mass;
-    }
-  }
-};
-
 // Adds elements of a row to a part, one chunk of vectors after the other.
 template <class Logit, class Target, u32 kOptions>
 struct Adder {
@@ -75,6 +22,13 @@ struct Adder {
     if constexpr (kProbabilities<Target>) q_aligned = span.aligns(q);
     if constexpr (kOptions & kClassWeights) weights_aligned = span.aligns(p.class_weights);
   }
+
+  // A chunk: what of its elements is added up, relative to the part's new largest logit.
+  struct Chunk : RowPart {
+    float reference;
+    float even = 0, odd = 0;  // sum(e) of elements below the largest
+    u32 maxima = 0;           // elements that are the largest
+  };
 
   // Adds full vectors j, j + stride, ..., with signs flipped where k < 0.
   template <u32 kVectors>
@@ -99,7 +53,8 @@ struct Adder {
         part.argmax = first;
       }
     }
-    Chunk<Target, kOptions> chunk(part, top_logit, squash);
+    Chunk chunk;
+    const float base = open(part, chunk, top_logit);
 #pragma unroll
     for (u32 k = 0; k < kVectors; k++) {
       float x[N], u[N];
@@ -108,9 +63,9 @@ struct Adder {
         target<false>(part, u, span.element(j + static_cast<i32>(k) * stride));
       }
 #pragma unroll
-      for (u32 i = 0; i < N; i++) chunk.add(squash, x[i], u[i], i % 2);
+      for (u32 i = 0; i < N; i++) one(chunk, x[i], u[i], i % 2);
     }
-    chunk.close(part);
+    close(part, chunk, base);
   }
 
   // A partial vector, with signs flipped where k < 0, and -inf outside the row.
@@ -134,13 +89,14 @@ struct Adder {
     if constexpr (RowPart::kHasArgmax) {
       if (top_logit > part.largest || part.argmax == kNoClass) part.argmax = first;
     }
-    Chunk<Target, kOptions> chunk(part, top_logit, squash);
+    Chunk chunk;
+    const float base = open(part, chunk, top_logit);
     if constexpr (RowPart::kHasTarget) target<true>(part, u, element);
 #pragma unroll
     for (u32 i = 0; i < N; i++) {
-      if (span.contains(element + static_cast<i32>(i))) chunk.add(squash, x[i], u[i], i % 2);
+      if (span.contains(element + static_cast<i32>(i))) one(chunk, x[i], u[i], i % 2);
     }
-    chunk.close(part);
+    close(part, chunk, base);
   }
 
   // u of the elements from `element` on: weighted probabilities, or class weights.
@@ -179,6 +135,50 @@ struct Adder {
       read(p.class_weights, weights_aligned, w);
 #pragma unroll
       for (u32 i = 0; i < N; i++) u[i] *= w[i];
+    }
+  }
+
+ private:
+  // Moves the part to the larger of its own and the chunk's largest logit. The result is what its
+  // sum is then, before the chunk's own is added.
+  __device__ __forceinline__ float open(RowPart& part, Chunk& chunk, float top_logit) const {
+    const bool grows = top_logit > part.largest;
+    chunk.reference = squash.reference(fmaxf(part.largest, top_logit));
+    chunk.s = grows ? -1 : 0;  // the chunk has the maximum that is left out, or the part has
+    if constexpr (RowPart::kHasEntropy) chunk.entropy = 0;
+    const float shift = grows ? squash.distance(part.largest, chunk.reference) : 0;
+    const float f = squash.power(part.largest, chunk.reference);
+    if constexpr (RowPart::kHasEntropy) {
+      const float moved = part.entropy - shift * (part.s + 1);
+      part.entropy = grows ? (f == 0 ? 0 : f * moved) : part.entropy;
+    }
+    if constexpr (RowPart::kHasTarget) {
+      part.distance -= RowPart::shifted(squash, part.largest, part.mass, shift);
+    }
+    const float base = grows ? (part.s + 1) * f : part.s;
+    part.largest = chunk.largest = fmaxf(part.largest, top_logit);
+    return base;
+  }
+
+  __device__ __forceinline__ void one(Chunk& chunk, float x, float u, bool odd) const {
+    const float t = squash.distance(x, chunk.reference);
+    const float e = squash.power(x, chunk.reference);
+    // +inf counts too: then s is a NaN only where a logit is one.
+    add_or_count(x, chunk.largest, e, odd ? chunk.odd : chunk.even, chunk.maxima);
+    if constexpr (RowPart::kHasEntropy) chunk.entropy -= e == 0 ? 0 : t * e;
+    if constexpr (RowPart::kHasTarget) {
+      chunk.distance -= u == 0 ? 0 : t * u;
+      chunk.mass += u;
+    }
+  }
+
+  __device__ __forceinline__ void close(RowPart& part, const Chunk& chunk, float base) const {
+    const float own = (chunk.even + chunk.odd) + (static_cast<float>(chunk.maxima) + chunk.s);
+    part.s = base + own;
+    if constexpr (RowPart::kHasEntropy) part.entropy += chunk.entropy;
+    if constexpr (RowPart::kHasTarget) {
+      part.distance += chunk.distance;
+      part.mass += chunk.mass;
     }
   }
 };

@@ -30,22 +30,49 @@ struct Columns {
   __device__ __forceinline__ Columns(const ColumnParams& p, i64 number) {
     outer = static_cast<u64>(number) / static_cast<u64>(p.vectors);
     first = (number - outer * p.vectors) * kWidth - p.shift;
-    inside = 0;
-    if (outer * p.inner >= p.rows.rows) return;
-#pragma unroll
-    for (u32 i = 0; i < kWidth; i++) {
-      if (first + i >= 0 && first + i < p.inner) inside |= 1 << i;
-    }
+    const bool exists = outer * p.inner < p.rows.rows;
+    const u32 before = first < 0 ? static_cast<u32>(-first) : 0;
+    const u32 end = static_cast<u32>(min(p.inner - first, static_cast<i64>(kWidth)));
+    inside = exists ? (1 << end) - (1 << before) : 0;
   }
   __device__ __forceinline__ i64 row(const ColumnParams& p, u32 i) const {
     return outer * p.inner + first + i;
   }
-  // The first column of a tensor: of class 0.
+  // Class 0 of the first column in each tensor.
   template <class T>
-  __device__ __forceinline__ T* in(T* tensor, i64 outer_stride, i64 inner_stride) const {
-    return tensor + outer * outer_stride + first * inner_stride;
+  __device__ __forceinline__ const T* logits(const ColumnParams& p) const {
+    const T* tensor = static_cast<const T*>(p.rows.logits);
+    return tensor + outer * p.rows.logits_stride + first * p.logits_inner;
+  }
+  template <class T>
+  __device__ __forceinline__ T* dlogits(const ColumnParams& p) const {
+    T* tensor = static_cast<T*>(p.rows.dlogits);
+    return tensor + outer * p.rows.dlogits_stride + first * p.dlogits_inner;
+  }
+  template <class T>
+  __device__ __forceinline__ const T* targets(const ColumnParams& p) const {
+    const T* tensor = static_cast<const T*>(p.rows.targets);
+    return tensor + outer * p.rows.targets_stride + first * p.targets_inner;
   }
 };
+
+// One of the elements in a word.
+template <class T>
+__device__ __forceinline__ float widen(u32 word, u32 i) {
+  float x[2];
+  Element<T>::unpack(word, x);
+  return x[i];
+}
+template <>
+__device__ __forceinline__ float widen<half>(u32 word, u32 i) {
+  float x;
+  if (i == 0) {
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, a;}" : "=f"(x) : "r"(word));
+  } else {
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, b;}" : "=f"(x) : "r"(word));
+  }
+  return x;
+}
 
 // Neighbouring elements as they are in memory.
 template <class T, u32 kCount>
@@ -70,11 +97,7 @@ struct alignas(kCount * sizeof(T) >= 16  ? 16
 #pragma unroll
     for (u32 i = 0; i < kWords; i++) words[i] ^= signs;
   }
-  __device__ __forceinline__ float operator[](u32 i) const {
-    float x[2];
-    Element<T>::unpack(words[i / n], x);
-    return x[i % n];
-  }
+  __device__ __forceinline__ float operator[](u32 i) const { return widen<T>(words[i / n], i % n); }
 };
 
 __device__ __forceinline__ uint2 load8(const void* at) {

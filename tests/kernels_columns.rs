@@ -5,16 +5,20 @@
 mod common;
 mod gpu;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use common::{Case, Target};
 use gpu::check::{bits, caught, check, lean, wide_bits};
-use gpu::run::{Columns, How, run};
+use gpu::run::{Columns, How, module, run};
 use gpu::sample::{Shape, fill};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use xent::cuda::columns::{Cut, Strided};
+use xent::cuda::params::{ColumnParams, Params};
 use xent::cuda::variant::{self, Variant};
 use xent::{DType, EmptyMean, Outputs, Problem, Reduction};
+use xent_simulator::{Fill, Launch, Memory, Rule};
 
 /// The kernel for a problem, with vectors as wide as the layout allows, at most `widest`. Sets the
 /// width of `how`.
@@ -193,6 +197,201 @@ fn check_settings(seed: u64, count: usize, mut size: impl FnMut(&mut StdRng) -> 
     }
     println!("{count} settings in {:.1?}, by width {widths:?}", start.elapsed());
     assert_eq!(failures, 0);
+}
+
+/// The tensors of a call to the kernel itself, beyond what `run` can hold: more than 2^33 rows and
+/// elements, of which the last tile is computed.
+#[test]
+fn more_rows_and_elements_than_32_bits_count() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let (outer, classes, inner) = (2u64, 2u64, (1u64 << 32) + 37);
+    let stride = inner.next_multiple_of(4);
+    let problem = Problem::new(DType::F32, 2).outputs(Outputs::LSE | Outputs::DLOGITS);
+    let variant = variant::columns(&problem, false, 4, true).unwrap();
+    let how = How::default();
+    let (module, name) = module(&how, &variant);
+    fn logit(element: u64) -> f32 {
+        (element.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as f32 / 1024.0
+    }
+    let rule = |value: fn(u64) -> u32, offset: u64, bytes: &mut [u8]| {
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let place = offset + at as u64;
+            *byte = value(place / 4).to_le_bytes()[(place % 4) as usize];
+        }
+    };
+    let numbers = Arc::new(move |offset: u64, bytes: &mut [u8]| {
+        rule(|element| logit(element).to_bits(), offset, bytes);
+    });
+    let ones = Arc::new(move |offset: u64, bytes: &mut [u8]| rule(|_| 1, offset, bytes));
+    let mut memory = Memory::new();
+    let mut large = |name: &str, elements: u64, rule: Arc<Rule>| {
+        memory.allocate(name, 4 * elements, 0, Fill::Rule(rule)).address()
+    };
+    let elements = outer * classes * stride;
+    let logits = large("logits", elements, numbers);
+    let dlogits = large("dlogits", elements, ones.clone());
+    let targets = large("targets", outer * inner, ones.clone());
+    let lse = large("lse", outer * inner, ones);
+    let of = |address| Strided {
+        address,
+        dtype: DType::F32,
+        strides: [classes * stride, stride, 1].map(|stride| stride as usize),
+    };
+    let cut = Cut::new(inner as usize, &of(logits), &[of(dlogits)], &[4]);
+    let params = ColumnParams {
+        rows: Params {
+            logits,
+            dlogits,
+            targets,
+            lse,
+            logits_stride: (classes * stride) as i64,
+            dlogits_stride: (classes * stride) as i64,
+            rows: (outer * inner) as i64,
+            ..Params::new(&problem.clone().targets(DType::I32))
+        },
+        inner: inner as i64,
+        vectors: cut.vectors as i64,
+        logits_class: stride as i64,
+        logits_inner: 1,
+        dlogits_class: stride as i64,
+        dlogits_inner: 1,
+        ..ColumnParams::default()
+    };
+    let mut launch = Launch::new(&name);
+    let vectors = cut.total(outer as usize).unwrap();
+    let [x, y] = variant.grid(vectors).unwrap();
+    (launch.grid, launch.block) = ([x, y, 1], [variant.threads, 1, 1]);
+    launch.params = params.to_bytes();
+    launch.only = vec![(vectors - 1) / u64::from(variant.rows)];
+    launch.run(&module, &mut memory).unwrap();
+    let mut float = |address: u64| {
+        f64::from(f32::from_le_bytes(memory.read(address, 4).unwrap().try_into().unwrap()))
+    };
+    for column in [inner - 1, inner - 9] {
+        let element = classes * stride + column;
+        let (a, b) = (f64::from(logit(element)), f64::from(logit(element + stride)));
+        let exact = (a.exp() + b.exp()).ln();
+        let found = float(lse + 4 * (inner + column));
+        assert!((found - exact).abs() < 1e-6, "{found}, exactly {exact}");
+        for (class, expected) in
+            [(a - exact).exp(), (b - exact).exp() - 1.0].into_iter().enumerate()
+        {
+            let found = float(dlogits + 4 * (element + class as u64 * stride));
+            assert!((found - expected).abs() < 1e-6, "{found}, exactly {expected}");
+        }
+    }
+}
+
+/// Sums of many classes: equal ones, and such that chunk after chunk has a new maximum, or none.
+#[test]
+fn long_columns() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let (classes, inner) = (70_000, 4);
+    for (dtype, gain) in
+        [(DType::F32, 0.0), (DType::F32, 2.0), (DType::F32, 200.0), (DType::BF16, -20.0)]
+    {
+        let rise = |class: usize| gain * class as f64 / classes as f64;
+        let logits = (0..inner).flat_map(|_| (0..classes).map(rise)).collect();
+        let problem = Problem::new(dtype, classes).reduction(Reduction::None);
+        let case = Case::new(problem, inner, logits, 3);
+        let mut how = How { columns: packed(inner), noise: Some(5), ..How::default() };
+        let [variant, _] = columns(&case.problem, &mut how, 8, false);
+        check(&case, Outputs::all(), &how, &variant);
+    }
+}
+
+/// Columns whose other classes are so far behind that each exponential is below 2^-126.
+#[test]
+fn faint_columns() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let (classes, inner) = (4000, 8);
+    let problem = Problem::new(DType::F32, classes).reduction(Reduction::None);
+    for problem in [problem.clone(), problem.clone().logit_scale(-0.5), problem.softcap(60.0)] {
+        let mut logits = common::normal(3, inner * classes, 1.0);
+        for (row, x) in logits.chunks_mut(classes).enumerate() {
+            let ahead = [60.0, 80.0, 87.0, 88.0, 92.0, 95.0, 103.0, 110.0][row];
+            x[7] = ahead;
+            if problem.softcap.is_some() {
+                x.iter_mut().for_each(|x| *x = *x * 1.5 - 60.0);
+            }
+            x.iter_mut().for_each(|x| *x /= problem.logit_scale);
+        }
+        let case = Case::new(problem, inner, logits, 1).targets(&[7; 8]);
+        let mut how = How { columns: packed(inner), ..How::default() };
+        let [variant, _] = columns(&case.problem, &mut how, 8, false);
+        check(&case, Outputs::all(), &how, &variant);
+    }
+}
+
+/// A target that is no class: its row's loss and gradient are NaN, all else is as if it were
+/// ignored, and the report tells.
+#[test]
+fn targets_that_are_no_classes() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let (classes, inner) = (30, 5);
+    for bad in [classes as i64, -1, 1 << 32, (1 << 32) + 5, i64::MIN] {
+        let problem = Problem::new(DType::BF16, classes)
+            .ignore_index(-100)
+            .class_weights(true)
+            .label_smoothing(0.1);
+        let ignored = Case::random(problem, 5, 3).targets(&[3, 5, -100, 29, -100]);
+        let broken = ignored.clone().targets(&[3, 5, bad, 29, bad]);
+        let report = [1, 7, 200, 0];
+        let mut how = How { report, gap: 3, columns: packed(inner), ..How::default() };
+        let [variant, _] = columns(&ignored.problem, &mut how, 8, true);
+        assert_eq!(how.columns.unwrap().width, 4);
+        let (expected, trace) = run(&ignored, &how, &variant, None).unwrap();
+        assert_eq!(trace.report, report);
+        let (output, trace) = run(&broken, &how, &variant, None).unwrap();
+        assert_eq!(trace.report, [3, 2, bad, 0]);
+        assert!(output.loss[0].is_nan());
+        for row in 0..inner {
+            let range = row * classes..(row + 1) * classes;
+            let gradient = &output.dlogits[range.clone()];
+            if [2, 4].contains(&row) {
+                assert!(gradient.iter().all(|g| g.is_nan()));
+                assert!(output.lse[row].is_finite() && output.argmax[row] >= 0);
+            } else {
+                assert_eq!(wide_bits(gradient), wide_bits(&expected.dlogits[range]));
+            }
+        }
+        assert_eq!(output.correct, expected.correct);
+    }
+}
+
+/// A tensor whose class axis is the last after all, and the same rows as the row kernels have them.
+#[test]
+fn rows_as_columns() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let (classes, inner) = (500, 6);
+    let problem = Problem::new(DType::F32, classes).reduction(Reduction::None);
+    let case = Case::random(problem, 2 * inner, 9);
+    let mut how = How { columns: packed(inner), ..How::default() };
+    how.columns.as_mut().unwrap().transposed = true;
+    let [variant, _] = columns(&case.problem, &mut how, 8, true);
+    let output = check(&case, Outputs::all(), &how, &variant);
+    let of_rows = How { columns: None, ..how };
+    let stream = variant::stream(&case.problem, false, 128);
+    let (expected, _) = run(&case, &of_rows, &stream, None).unwrap();
+    for row in 0..case.rows {
+        assert!((output.lse[row] - expected.lse[row]).abs() <= 2e-6 * expected.lse[row].abs());
+        let allowed = common::bounds::gradient(&case, row);
+        for (class, allowed) in allowed.into_iter().enumerate() {
+            let at = row * classes + class;
+            assert!((output.dlogits[at] - expected.dlogits[at]).abs() <= 2.0 * allowed);
+        }
+    }
+    assert_eq!(output.argmax, expected.argmax);
 }
 
 const INNER: [usize; 10] = [1, 2, 3, 7, 8, 31, 32, 33, 64, 100];

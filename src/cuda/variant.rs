@@ -173,11 +173,11 @@ fn shared_bytes(
     let target = probabilities | has(option::SMOOTHING);
     let argmax = has(option::ARGMAX);
     let part = 2 + has(option::ENTROPY) + 2 * target + argmax + 2 * (probabilities & argmax);
-    let factors = if probabilities != 0 { 8 } else { 3 + target };
+    let factors = if probabilities != 0 { 8 } else { 4 + target };
     let (lanes, threads) = (lanes as usize, (lanes * groups) as usize);
     let (width, size) = (width as usize, problem.logits.size());
     let piece = (width * size).max(4);
-    threads * (width * part * 4 + held * piece) + lanes * width * (4 * factors + 1) + 64
+    threads * (width * part * 4 + held * piece) + lanes * (width * (4 * factors + 1) + 24) + 64
 }
 
 #[cfg(test)]

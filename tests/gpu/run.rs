@@ -120,8 +120,8 @@ pub struct Trace {
     pub mufu: u64,
 }
 
-/// The parsed module of a variant.
-fn module(how: &How, variant: &Variant) -> (Arc<Module>, String) {
+/// The parsed module of a variant, and the name of its kernel.
+pub fn module(how: &How, variant: &Variant) -> (Arc<Module>, String) {
     type Modules = Mutex<HashMap<(Variant, u32, u32), (Arc<Module>, String)>>;
     static MODULES: OnceLock<Modules> = OnceLock::new();
     let modules = MODULES.get_or_init(Modules::default);
