@@ -28,8 +28,8 @@ struct ColumnSums : EntropySum<Part<Target, kOptions>::kHasEntropy>,
     largest = top_logit;
     if (!nothing && squash.distance(top_logit, reference) <= kReach) return;
     const float to = squash.reference(top_logit);
-    const float f = nothing ? 0 : exp2_fast(squash.log2_power_between(reference, to));
-    const float shift = nothing ? 0 : squash.between(reference, to);
+    const float f = nothing ? 0 : exp2_fast(squash.log2_power_of(reference - to));
+    const float shift = nothing ? 0 : squash.t_of(reference - to);
     if constexpr (RowPart::kHasEntropy) {
       this->entropy = f == 0 ? 0 : f * (this->entropy - shift * s);
     }
@@ -42,8 +42,8 @@ struct ColumnSums : EntropySum<Part<Target, kOptions>::kHasEntropy>,
   __device__ __forceinline__ RowPart part(const Squash<kOptions>& squash) const {
     const float to = squash.reference(largest);
     const bool there = to == reference;  // perhaps both are infinite
-    const float ahead = there ? 0 : squash.between(to, reference);
-    const float f = there ? 1 : exp2_exact(squash.log2_power_between(reference, to), 0);
+    const float ahead = there ? 0 : squash.t_of(to - reference);
+    const float f = there ? 1 : exp2_exact(squash.log2_power_of(reference - to), 0);
     const float others = s * f, top = static_cast<float>(maxima);
     RowPart part;
     part.largest = largest;
@@ -82,7 +82,6 @@ struct ColumnReader {
   using RowPart = Part<Target, kOptions>;
   using Sums = ColumnSums<Target, kOptions, Shape::kReach>;
   using Logits = Piece<Logit, kWidth>;
-  static constexpr bool kHasTarget = kProbabilities<Target> || (kOptions & kSmoothing);
   const ColumnParams& p;
   const Squash<kOptions>& squash;
   const Columns<kWidth>& own;
@@ -159,7 +158,7 @@ struct ColumnReader {
         }
       }
       if (top_logit > sums.largest) sums.rise(squash, top_logit);
-      float s[2] = {0, 0};
+      float s[2] = {0, 0}, entropy = 0, distance = 0, mass = 0;
 #pragma unroll
       for (i32 j = 0; j < kChunk; j++) {
         if (kPartial && j >= size) break;
@@ -167,13 +166,18 @@ struct ColumnReader {
         const float e = squash.power(v[j][i], sums.reference);
         // +inf counts too: then s is a NaN only where a logit is one.
         add_or_count(v[j][i], sums.largest, e, s[j % 2], sums.maxima);
-        if constexpr (RowPart::kHasEntropy) sums.entropy -= e == 0 ? 0 : t * e;
+        if constexpr (RowPart::kHasEntropy) entropy -= e == 0 ? 0 : t * e;
         if constexpr (RowPart::kHasTarget) {
-          sums.distance -= u[j][i] == 0 ? 0 : t * u[j][i];
-          sums.mass += u[j][i];
+          distance -= u[j][i] == 0 ? 0 : t * u[j][i];
+          mass += u[j][i];
         }
       }
       sums.s += s[0] + s[1];
+      if constexpr (RowPart::kHasEntropy) sums.entropy += entropy;
+      if constexpr (RowPart::kHasTarget) {
+        sums.distance += distance;
+        sums.mass += mass;
+      }
     }
   }
 

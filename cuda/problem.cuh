@@ -54,12 +54,12 @@ struct Params {
   u32 sign_flip;       // 0x80008000 or, of f32, 0x80000000 where k < 0
   float keep;          // 1 - label smoothing
   float share;         // label smoothing / classes
-  float scale;         // |k|
+  float scale;         // |k| / inner, without a cap
   float cap;           // c
-  float inner;         // |k| / c
+  float inner;         // of the logits: with kSoftcap |k| / c; with kScale 1/2 if |k| < 1, else 1
   float slope;         // k
   float z_loss;        // factor of lse^2
-  float exponent;      // with kScale |k| log2 e, with kSoftcap -2 |k| log2(e) / c
+  float exponent;      // with kScale |k| log2(e) / inner, with kSoftcap -2 |k| log2(e) / c
   float exponent_low;  // what is left of it: of the same sign, and not 0
   u32 zero;            // 0, which the compiler does not know
   Scales fixed;
@@ -106,32 +106,29 @@ struct Squash {
   // -inf stays it.
   __device__ __forceinline__ float reference(float x) const {
     if constexpr (kCapped) return z(x);
-    return x == -infinity() ? 0 : x;
+    return x == -infinity() ? 0 : kScaled ? x * inner : x;
   }
   // t = z(x) - z(m) from reference(m).
   __device__ __forceinline__ float distance(float x, float reference) const {
-    return between(place(x), reference);
+    return t_of(difference(x, reference));
   }
   // t log2(e). Its error has one rounding of x - m, and one of the product.
   __device__ __forceinline__ float log2_power(float x, float reference) const {
-    return log2_power_between(place(x), reference);
+    return log2_power_of(difference(x, reference));
   }
   // exp(t).
   __device__ __forceinline__ float power(float x, float reference) const {
     return exp2_fast(log2_power(x, reference));
   }
-  // The same from one reference to another.
-  __device__ __forceinline__ float between(float from, float to) const {
-    return kScaled ? (from - to) * scale : from - to;
+  // The same of the difference of two references.
+  __device__ __forceinline__ float t_of(float difference) const {
+    return kScaled ? difference * scale : difference;
   }
-  __device__ __forceinline__ float log2_power_between(float from, float to) const {
-    const float d = from - to;
-    return kScaled ? fmaf(d, exponent, d * exponent_low) : d * kLog2E;
+  __device__ __forceinline__ float log2_power_of(float difference) const {
+    return kScaled ? fmaf(difference, exponent, difference * exponent_low) : difference * kLog2E;
   }
-  // What references are differences of: z with a cap, else the logit.
-  __device__ __forceinline__ float place(float x) const { return kCapped ? z(x) : x; }
   __device__ __forceinline__ float z(float x) const {
-    if constexpr (!kCapped) return kScaled ? x * scale : x;
+    if constexpr (!kCapped) return kScaled ? x * inner * scale : x;
     // |y| >= 0.625: 1 - 2E / (1 + E) with E = e^(-2|y|); below, an odd polynomial, to 1.3 * 2^-24.
     const float y = x * inner, y2 = y * y;
     const float e = decay(x);
@@ -154,6 +151,11 @@ struct Squash {
   __device__ __forceinline__ float constant_slope() const { return kScaled ? slope : 1; }
 
  private:
+  // With a scale below 1, of halves: so that it is finite where it times |k| is.
+  __device__ __forceinline__ float difference(float x, float reference) const {
+    if constexpr (kCapped) return z(x) - reference;
+    return kScaled ? fmaf(x, inner, -reference) : x - reference;
+  }
   // E = e^(-2|y|) for the cap, whose exponent is not rounded before its integer part is removed.
   __device__ __forceinline__ float decay(float x) const {
     const float high = fmaxf(fabsf(x) * exponent, -127);

@@ -100,18 +100,6 @@ struct alignas(kCount * sizeof(T) >= 16  ? 16
   __device__ __forceinline__ float operator[](u32 i) const { return widen<T>(words[i / n], i % n); }
 };
 
-__device__ __forceinline__ uint2 load8(const void* at) {
-  uint2 v;
-  asm volatile("ld.global.L1::no_allocate.v2.u32 {%0, %1}, [%2];"
-               : "=r"(v.x), "=r"(v.y)
-               : "l"(at)
-               : "memory");
-  return v;
-}
-__device__ __forceinline__ void store8(void* at, uint2 v) {
-  asm volatile("st.global.cs.v2.u32 [%0], {%1, %2};" ::"l"(at), "r"(v.x), "r"(v.y) : "memory");
-}
-
 // Loads those elements whose bit is set in `inside`: all at once, aligned to their size or to 16
 // bytes, or one after the other. The others are 0.
 template <class T, u32 kCount>

@@ -18,6 +18,14 @@ __device__ __forceinline__ void store16(void* at, uint4 v) {
                "r"(v.z), "r"(v.w)
                : "memory");
 }
+__device__ __forceinline__ uint2 load8(const void* at) {
+  uint2 v;
+  asm volatile("ld.global.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(at) : "memory");
+  return v;
+}
+__device__ __forceinline__ void store8(void* at, uint2 v) {
+  asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(at), "r"(v.x), "r"(v.y) : "memory");
+}
 // Changes the sign of all elements where `flip` says so: Element<T>::kSignBits, or 0.
 __device__ __forceinline__ uint4 flip_signs(uint4 v, u32 flip) {
   return make_uint4(v.x ^ flip, v.y ^ flip, v.z ^ flip, v.w ^ flip);

@@ -401,7 +401,7 @@ fn small_classes() {
     if gpu::any_nvrtc().is_none() {
         return;
     }
-    check_settings(31, 60, |rng| {
+    check_settings(31, 50, |rng| {
         [rng.random_range(1..=40), INNER[rng.random_range(0..10)], rng.random_range(1..4)]
     });
 }
@@ -412,7 +412,7 @@ fn more_classes() {
         return;
     }
     let sizes = [100, 128, 129, 255, 256, 257, 512, 513, 1000, 5000];
-    check_settings(32, 24, |rng| {
+    check_settings(32, 20, |rng| {
         let classes = sizes[rng.random_range(0..sizes.len())];
         let inner = INNER[rng.random_range(0..if classes > 300 { 5 } else { 9 })];
         [classes, inner, 1 + usize::from(inner < 9)]

@@ -117,17 +117,17 @@ twins! {
         keep: f32,
         /// Label smoothing / classes.
         share: f32,
-        /// |k|
+        /// |k| / inner, without a softcap.
         scale: f32,
         /// The softcap c.
         cap: f32,
-        /// |k| / c
+        /// Factor of logits: with a softcap |k| / c; else 1/2 if |k| < 1, or 1.
         inner: f32,
         /// k
         slope: f32,
         /// Factor of lse^2.
         z_loss: f32,
-        /// |k| log2 e; with a softcap -2 |k| log2(e) / c.
+        /// |k| log2(e) / inner; with a softcap -2 |k| log2(e) / c.
         exponent: f32,
         /// What is left of it: of the same sign, and not 0.
         exponent_low: f32,
@@ -268,11 +268,14 @@ pub fn target_type(dtype: DType) -> u32 {
 impl Params {
     /// What a problem says: all but addresses, strides and the number of rows.
     pub fn new(problem: &Problem) -> Self {
-        let scale = problem.logit_scale;
-        let cap = problem.softcap.unwrap_or(0.0);
+        let (scale, magnitude) = (problem.logit_scale, problem.logit_scale.abs());
+        let halves = if magnitude < 1.0 { 0.5 } else { 1.0 };
+        let inner = problem.softcap.map_or(halves, |cap| magnitude / cap);
         let smoothing = problem.label_smoothing;
-        let exponent = std::f64::consts::LOG2_E * scale.abs();
-        let exponent = if problem.softcap.is_some() { -2.0 * exponent / cap } else { exponent };
+        let exponent = match problem.softcap {
+            Some(_) => -2.0 * std::f64::consts::LOG2_E * inner,
+            None => std::f64::consts::LOG2_E * (magnitude / inner),
+        };
         let (exponent, exponent_low) = split(exponent);
         let signs = if problem.logits == DType::F32 { 0x8000_0000 } else { 0x8000_8000 };
         Params {
@@ -283,9 +286,9 @@ impl Params {
             sign_flip: if scale < 0.0 { signs } else { 0 },
             keep: (1.0 - smoothing) as f32,
             share: (smoothing / problem.classes as f64) as f32,
-            scale: scale.abs() as f32,
-            cap: cap as f32,
-            inner: (scale.abs() / cap) as f32,
+            scale: (magnitude / inner) as f32,
+            cap: problem.softcap.unwrap_or(0.0) as f32,
+            inner: inner as f32,
             slope: scale as f32,
             z_loss: problem.z_loss as f32,
             exponent,
@@ -310,7 +313,7 @@ fn split(x: f64) -> (f32, f32) {
         false => nearest,
     };
     let low = (x - f64::from(high)).abs() as f32;
-    (high, low.max(f32::MIN_POSITIVE).copysign(high))
+    (high, low.max(f32::from_bits(1)).copysign(high))
 }
 
 #[cfg(test)]
@@ -319,11 +322,11 @@ mod tests {
 
     #[test]
     fn a_number_is_split_into_two_of_its_sign() {
-        for x in [1.0, -1.0, std::f64::consts::LOG2_E, -0.1, 1e-30, 3e38, -2.0 / 3.0] {
+        for x in [1.0, -1.0, std::f64::consts::LOG2_E, -0.1, 1e-30, 1e-40, 3e38, -2.0 / 3.0] {
             let (high, low) = split(x);
             assert!(high.signum() == low.signum() && low != 0.0, "{x}");
             let error = (f64::from(high) + f64::from(low) - x).abs();
-            assert!(error <= x.abs() * 2f64.powi(-45) + 1.2e-38, "{x}: {error}");
+            assert!(error <= x.abs() * 2f64.powi(-45) + 1.5e-45, "{x}: {error}");
         }
     }
 }
