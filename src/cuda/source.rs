@@ -11,6 +11,7 @@ macro_rules! files {
 pub const FILES: &[(&str, &str)] = files![
     "block.cu",
     "cluster.cuh",
+    "column.cuh",
     "columns.cu",
     "columns.cuh",
     "count.cu",

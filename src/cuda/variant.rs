@@ -133,6 +133,13 @@ pub fn widest(problem: &Problem, backward: bool) -> u32 {
     bytes / problem.logits.size() as u32
 }
 
+/// Widths that are worth a kernel of [`columns`] each, for [`Cut`](super::columns::Cut) to choose
+/// from: whole vectors, for images whose extent and place are multiples of them, and single columns,
+/// for all else: odd extents, few columns, and strides of any kind.
+pub fn widths(problem: &Problem, backward: bool) -> [u32; 2] {
+    [widest(problem, backward), 1]
+}
+
 /// The kernel for tensors whose class axis is not the last. `width` neighbouring columns, at most
 /// [`widest`], make a vector, of which each thread has one; [`Cut`](super::columns::Cut) has the
 /// width of a call. `kept`: logits stay in shared memory and are read once, else twice. `None` where
@@ -198,14 +205,15 @@ mod tests {
         assert_eq!(threads(&of(BF16, 512), 1, true), Some((512, 16)));
         assert_eq!(threads(&of(BF16, 100_000), 8, false), Some((256, 8)));
         assert_eq!(threads(&of(F32, 100_000), 1, false), Some((512, 16)));
-        // Every problem has a kernel that does not keep its logits.
+        // Every width has a kernel that does not keep its logits.
         for dtype in [BF16, F32] {
             for target in [DType::I64, BF16, F32] {
                 for classes in [1, 20, 100_000] {
                     let problem = of(dtype, classes).targets(target).outputs(Outputs::all());
                     let problem = problem.class_weights(true).softcap(2.0).label_smoothing(0.1);
-                    assert!(columns(&problem, false, widest(&problem, false), false).is_some());
-                    assert!(columns(&problem, false, 1, false).is_some());
+                    for width in widths(&problem, false) {
+                        assert!(columns(&problem, false, width, false).is_some());
+                    }
                 }
             }
         }
