@@ -43,8 +43,8 @@ impl Cut {
             let [outer, classes, inner] = tensor.strides;
             let start = tensor.address.wrapping_sub(shift * size as u64);
             inner == 1
-                && outer * size % piece == 0
-                && classes * size % piece == 0
+                && (outer * size).is_multiple_of(piece)
+                && (classes * size).is_multiple_of(piece)
                 && start.is_multiple_of(piece as u64)
         };
         let end = inner as u64 + shift;
