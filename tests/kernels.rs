@@ -8,7 +8,7 @@ mod gpu;
 use std::fmt::Write as _;
 
 use common::Case;
-use gpu::run::{How, run};
+use gpu::run::{Columns, How, run};
 use xent::cuda::variant::{self, Variant};
 use xent::{DType, Outputs, Problem};
 
@@ -31,6 +31,10 @@ fn variants() -> Vec<(&'static str, Variant, u32)> {
         problem.classes = (lanes * vectors * 16) as usize / problem.logits.size();
         variant::lanes(&problem, false, lanes, vectors).unwrap()
     };
+    let many = |dtype| Problem::new(dtype, 5000).outputs(fused);
+    let few = |dtype| Problem::new(dtype, 21).outputs(fused);
+    let columns =
+        |problem: Problem, width, kept| variant::columns(&problem, false, width, kept).unwrap();
     let kernel = |program, name: &str, threads| Variant {
         program,
         expression: format!("xent::{name}"),
@@ -70,6 +74,7 @@ fn variants() -> Vec<(&'static str, Variant, u32)> {
         ("lanes bf16 softcap, 16 x 4", lanes(small(BF16).softcap(30.0), 16, 4)),
         ("lanes bf16 smoothing, 16 x 4", lanes(small(BF16).label_smoothing(0.1), 16, 4)),
         ("lanes bf16 bf16 probabilities, 16 x 4", lanes(small(BF16).targets(BF16), 16, 4)),
+        ("columns f32 fused", columns(many(F32), 4, false)),
     ];
     // Below sm_80 the largest of two 16-bit numbers takes registers for both as floats.
     let from_80 = vec![
@@ -81,6 +86,18 @@ fn variants() -> Vec<(&'static str, Variant, u32)> {
         ("block bf16 softcap, 8 vectors", block(small(BF16).softcap(30.0), 8, 1)),
         ("block bf16 smoothing, 8 vectors", block(small(BF16).label_smoothing(0.1), 8, 1)),
         ("block bf16 bf16 probabilities, 8", block(small(BF16).targets(BF16), 8, 1)),
+        ("columns bf16 fused", columns(many(BF16), 8, false)),
+        ("columns bf16 backward", variant::columns(&many(BF16), true, 8, false).unwrap()),
+        ("columns bf16 fused, single", columns(many(BF16), 1, false)),
+        ("columns bf16 fused, kept", columns(few(BF16), 8, true)),
+        ("columns bf16 argmax", columns(many(BF16).outputs(fused | Outputs::ARGMAX), 8, false)),
+        ("columns bf16 smoothing, weights", {
+            columns(few(BF16).label_smoothing(0.1).class_weights(true), 4, true)
+        }),
+        ("columns bf16 all", {
+            let problem = many(BF16).targets(F32).class_weights(true).softcap(30.0).dlogits(F32);
+            columns(problem.outputs(Outputs::all()), 4, false)
+        }),
     ];
     let from_90 = vec![
         ("cluster bf16 fused, 8 x 4", block(problem(BF16), 8, 4)),
@@ -150,6 +167,50 @@ fn per_element(problem: &Problem, variant: impl Fn(&Problem) -> Variant) -> (f64
     let (a, b) = (measure(small), measure(large));
     let elements = (large - small) as f64;
     ((b.0 - a.0) / elements, (b.1 - a.1) / elements)
+}
+
+/// PTX instructions and approximations of a tile of columns.
+fn of_tile(problem: &Problem, classes: usize, width: u32, kept: bool) -> (f64, f64) {
+    let mut problem = problem.clone();
+    problem.classes = classes;
+    let variant = variant::columns(&problem, false, width, kept).unwrap();
+    let inner = (variant.rows * width) as usize;
+    let mut case = Case::random(problem.clone(), inner, 3);
+    case.problem = problem;
+    let columns = Columns { inner, step: 1, transposed: false, more: 0, width };
+    let how = How { columns: Some(columns), ..How::default() };
+    let (_, trace) = run(&case, &how, &variant, None).unwrap();
+    let elements = (inner * classes) as f64;
+    (trace.lane_instructions as f64 / elements, trace.mufu as f64 / elements)
+}
+
+#[test]
+fn columns_keep_their_budgets() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let loss = Outputs::LOSS | Outputs::LSE;
+    let fused = loss | Outputs::DLOGITS;
+    for (name, dtype, outputs, width, instructions, mufu) in [
+        ("bf16 forward", DType::BF16, loss, 8, 10.0, 1.2),
+        ("bf16 fused", DType::BF16, fused, 8, 18.0, 2.2),
+        ("f16 fused", DType::F16, fused, 8, 18.5, 2.2),
+        ("f32 fused", DType::F32, fused, 4, 18.0, 2.2),
+        ("bf16 fused, single", DType::BF16, fused, 1, 30.0, 2.2),
+    ] {
+        let problem = Problem::new(dtype, 1).outputs(outputs);
+        let (small, large) = (1 << 10, 1 << 12);
+        let measure = |classes| of_tile(&problem, classes, width, false);
+        let (a, b) = (measure(small), measure(large));
+        let more = |a: f64, b: f64| (4.0 * b - a) / 3.0;
+        let found = (more(a.0, b.0), more(a.1, b.1));
+        println!("columns {name}: {:.2} instructions, {:.2} approximations", found.0, found.1);
+        for classes in [2, 21, 256] {
+            let all = of_tile(&problem, classes, width, true);
+            println!("  of all that {classes} classes cost: {:.2}, {:.2}", all.0, all.1);
+        }
+        assert!(found.0 <= instructions && found.1 <= mufu, "{name}: {found:?}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! here needs a GPU or a driver.
 
 pub mod cache;
+pub mod columns;
 pub mod compile;
 mod error;
 pub mod nvrtc;

@@ -137,6 +137,32 @@ twins! {
         fixed: Scales,
     }
 
+    /// Of the kernel of columns; see [`Cut`](super::columns::Cut).
+    ColumnParams, 304 {
+        /// Its strides are those of the outer axis.
+        rows: Params,
+        /// Columns of an outer index.
+        inner: i64,
+        /// Vectors of an outer index.
+        vectors: i64,
+        /// Strides along (classes, inner), in elements.
+        logits_class: i64,
+        /// See `logits_class`.
+        logits_inner: i64,
+        /// See `logits_class`.
+        dlogits_class: i64,
+        /// See `logits_class`.
+        dlogits_inner: i64,
+        /// See `logits_class`; of probabilities.
+        targets_class: i64,
+        /// See `logits_class`; of probabilities.
+        targets_inner: i64,
+        /// Column c is element c + shift of the vectors.
+        shift: u32,
+        /// 0
+        reserved: u32,
+    }
+
     /// Of the kernels that count.
     CountParams, 120 {
         /// (rows); not read if they are probabilities.

@@ -10,6 +10,9 @@ macro_rules! files {
 /// Names and texts, for NVRTC as named headers.
 pub const FILES: &[(&str, &str)] = files![
     "cluster.cuh",
+    "column.cuh",
+    "columns.cu",
+    "columns.cuh",
     "count.cu",
     "element.cuh",
     "faint.cuh",
@@ -29,6 +32,7 @@ pub const FILES: &[(&str, &str)] = files![
     "running.cuh",
     "stream.cu",
     "sums.cuh",
+    "tile.cuh",
     "vector.cuh",
 ];
 

@@ -13,7 +13,7 @@ pub struct Variant {
     pub threads: u32,
     /// CTAs for each row, which form a cluster.
     pub cluster: u32,
-    /// Rows that a CTA, or a cluster, works on.
+    /// Rows that a CTA, or a cluster, works on; of [`columns`], vectors of them.
     pub rows: u32,
 }
 
@@ -133,9 +133,109 @@ pub fn block(
     Some(Variant { program: "registers.cu", expression, threads, cluster, rows: 1 })
 }
 
+/// Threads that share a column, by the most classes: 16 classes for each are enough that merging
+/// costs little beside adding, and few enough to stay in shared memory. A function of the classes
+/// alone: what a row becomes depends on it.
+const GROUPS: [(usize, u32); 6] =
+    [(16, 1), (32, 2), (64, 4), (128, 8), (256, 16), (usize::MAX, 32)];
+
+/// Whether a column takes more registers than the plainest problem does; `kHeavy` of `cuda/`.
+fn heavy(problem: &Problem, options: u32) -> bool {
+    let costly = option::SMOOTHING | option::SOFTCAP | option::ENTROPY;
+    problem.targets_are_probabilities() || options & costly != 0
+}
+
+/// The widest vectors of columns: 16 bytes of logits; 8 where a column takes many registers.
+pub fn widest(problem: &Problem, backward: bool) -> u32 {
+    let bytes = if heavy(problem, options(problem, backward)) { 8 } else { 16 };
+    bytes / problem.logits.size() as u32
+}
+
+/// Widths that are worth a kernel of [`columns`] each, for [`Cut`](super::columns::Cut) to choose
+/// from: whole vectors, for images whose extent and place are multiples of them, and single columns,
+/// for all else: odd extents, few columns, and strides of any kind.
+pub fn widths(problem: &Problem, backward: bool) -> [u32; 2] {
+    [widest(problem, backward), 1]
+}
+
+/// The kernel for tensors whose class axis is not the last. `width` neighbouring columns, at most
+/// [`widest`], make a vector, of which each thread has one; [`Cut`](super::columns::Cut) has the
+/// width of a call. `kept`: logits stay in shared memory and are read once, else twice. `None` where
+/// they do not fit; all else gives the same bits.
+pub fn columns(problem: &Problem, backward: bool, width: u32, kept: bool) -> Option<Variant> {
+    let options = options(problem, backward);
+    let groups = GROUPS.iter().find(|(most, _)| problem.classes <= *most)?.1;
+    let of_thread = problem.classes.div_ceil(groups as usize);
+    let chunk = of_thread.next_power_of_two().min(if heavy(problem, options) { 4 } else { 8 });
+    // What comes from statistics reads no more than once.
+    let sums = !backward || problem.targets_are_probabilities();
+    let held = if kept && sums { of_thread.next_multiple_of(chunk) } else { 0 };
+    // Enough threads to hide what one waits for, and lanes to fill sectors of 32 bytes at least.
+    let least = if width == 1 { 16 } else { 8 };
+    let fits = |lanes: &u32| {
+        let size = shared_bytes(problem, options, *lanes, groups, width, held);
+        size <= 48 << 10
+    };
+    let lanes = [128 / groups, 64 / groups, least].into_iter().filter(|&lanes| lanes >= least);
+    let lanes = lanes.into_iter().find(fits)?;
+    let (arguments, threads) = (arguments(problem, backward), lanes * groups);
+    let expression =
+        format!("xent::columns<{arguments}, {threads}, {groups}, {width}, {chunk}, {held}>");
+    Some(Variant { program: "columns.cu", expression, threads, cluster: 1, rows: lanes })
+}
+
+/// Shared memory of a CTA of [`columns`].
+fn shared_bytes(
+    problem: &Problem,
+    options: u32,
+    lanes: u32,
+    groups: u32,
+    width: u32,
+    held: usize,
+) -> usize {
+    let has = |option: u32| usize::from(options & option != 0);
+    let probabilities = usize::from(problem.targets_are_probabilities());
+    let target = probabilities | has(option::SMOOTHING);
+    let argmax = has(option::ARGMAX);
+    let part = 2 + has(option::ENTROPY) + 2 * target + argmax + 2 * (probabilities & argmax);
+    let factors = if probabilities != 0 { 8 } else { 4 + target };
+    let (lanes, threads) = (lanes as usize, (lanes * groups) as usize);
+    let (width, size) = (width as usize, problem.logits.size());
+    let piece = (width * size).max(4);
+    threads * (width * part * 4 + held * piece) + lanes * (width * (4 * factors + 1) + 24) + 64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_have_room() {
+        use DType::{BF16, F32};
+        let of = |dtype, classes| Problem::new(dtype, classes);
+        let threads = |problem: &Problem, width, kept| {
+            columns(problem, false, width, kept).map(|v| (v.threads, v.rows))
+        };
+        assert_eq!(threads(&of(BF16, 16), 8, true), Some((64, 64)));
+        assert_eq!(threads(&of(BF16, 64), 8, true), Some((128, 32)));
+        assert_eq!(threads(&of(BF16, 256), 8, true), Some((128, 8)));
+        assert_eq!(threads(&of(BF16, 257), 8, true), None);
+        assert_eq!(threads(&of(BF16, 512), 1, true), Some((512, 16)));
+        assert_eq!(threads(&of(BF16, 100_000), 8, false), Some((256, 8)));
+        assert_eq!(threads(&of(F32, 100_000), 1, false), Some((512, 16)));
+        // Every width has a kernel that does not keep its logits.
+        for dtype in [BF16, F32] {
+            for target in [DType::I64, BF16, F32] {
+                for classes in [1, 20, 100_000] {
+                    let problem = of(dtype, classes).targets(target).outputs(Outputs::all());
+                    let problem = problem.class_weights(true).softcap(2.0).label_smoothing(0.1);
+                    for width in widths(&problem, false) {
+                        assert!(columns(&problem, false, width, false).is_some());
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_grid_covers_the_rows() {

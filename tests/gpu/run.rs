@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use half::{bf16, f16};
-use xent::cuda::params::{self, CountParams, FinishParams, Params};
+use xent::cuda::columns::{Cut, Strided};
+use xent::cuda::params::{self, ColumnParams, CountParams, FinishParams, Params};
 use xent::cuda::variant::Variant;
-use xent::{DType, Denominator, EmptyMean, Outputs, Reduction};
+use xent::{DType, Denominator, EmptyMean, Outputs, Problem, Reduction};
 use xent_simulator::{Error, Fill, Memory, Module};
 
 use super::launch::launch;
@@ -26,6 +27,8 @@ pub struct How {
     pub targets_offset: u64,
     /// Elements between rows that belong to none.
     pub gap: usize,
+    /// Of tensors whose class axis is not the last.
+    pub columns: Option<Columns>,
     /// Of the schedule.
     pub seed: u64,
     /// Of errors of the approximations.
@@ -50,6 +53,7 @@ impl Default for How {
             dlogits_offset: 0,
             targets_offset: 0,
             gap: 0,
+            columns: None,
             seed: 1,
             noise: None,
             threads: 128,
@@ -58,6 +62,61 @@ impl Default for How {
             denominator: None,
             patch: None,
         }
+    }
+}
+
+/// How tensors of shape (outer, classes, inner) lie, with [`How::gap`] elements between classes, and
+/// eight times as many between outer indices.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    pub inner: usize,
+    /// Distance of columns; with `transposed`, of classes, whose columns are then farther apart.
+    pub step: usize,
+    pub transposed: bool,
+    /// How many more elements are in a gap of the gradient, and twice as many in one of targets.
+    pub more: usize,
+    /// Columns of a vector.
+    pub width: u32,
+}
+
+impl How {
+    pub fn inner(&self) -> usize {
+        self.columns.map_or(1, |columns| columns.inner)
+    }
+
+    /// Strides along (outer, classes, inner) of tensor 0, 1 or 2: logits, gradient, targets.
+    fn strides(&self, tensor: usize, problem: &Problem) -> [usize; 3] {
+        let classes = problem.classes;
+        let tensor = if problem.in_place && tensor == 1 { 0 } else { tensor };
+        let gap = self.gap + self.columns.map_or(0, |columns| tensor * columns.more);
+        match self.columns {
+            None => [classes + gap, 1, 1],
+            Some(Columns { inner, step, transposed: false, .. }) => {
+                let class = inner * step + gap;
+                [classes * class + 8 * gap, class, step]
+            }
+            Some(Columns { inner, step, transposed: true, .. }) => {
+                let column = classes * step + gap;
+                [inner * column + 8 * gap, step, column]
+            }
+        }
+    }
+
+    /// How columns are cut into vectors, of one of these widths.
+    pub fn cut(&self, problem: &Problem, wants_gradient: bool, widths: &[u32]) -> Cut {
+        let strided = |tensor, dtype: DType, offset| {
+            let strides = self.strides(tensor, problem);
+            Strided { address: 256 + offset * dtype.size() as u64, dtype, strides }
+        };
+        let mut others = Vec::new();
+        if wants_gradient {
+            others.push(strided(1, problem.dlogits, self.dlogits_offset));
+        }
+        if problem.targets_are_probabilities() {
+            others.push(strided(2, problem.targets, self.targets_offset));
+        }
+        let logits = strided(0, problem.logits, self.logits_offset);
+        Cut::new(self.inner(), &logits, &others, widths)
     }
 }
 
@@ -121,10 +180,11 @@ pub fn decode(bytes: &[u8], dtype: DType) -> Vec<f64> {
         .collect()
 }
 
-/// A tensor (rows, classes) in device memory, whose rows are `stride` elements apart.
+/// A tensor (outer, classes, inner) in device memory. Rows of classes have an inner extent of 1.
+#[derive(Clone, Copy)]
 struct Matrix {
     at: u64,
-    stride: usize,
+    strides: [usize; 3],
     length: usize,
 }
 
@@ -140,28 +200,34 @@ struct Device<'a> {
 }
 
 impl Device<'_> {
-    fn matrix(&mut self, name: &str, dtype: DType, offset: u64, x: Option<&[f64]>) -> Matrix {
-        let (rows, classes) = (self.case.rows, self.case.problem.classes);
-        let stride = classes + self.how.gap;
+    fn matrix(&mut self, tensor: usize, dtype: DType, offset: u64, x: Option<&[f64]>) -> Matrix {
+        let name = ["logits", "dlogits", "targets"][tensor];
+        let strides = self.how.strides(tensor, &self.case.problem);
         let size = dtype.size();
-        let length = if rows == 0 { 0 } else { ((rows - 1) * stride + classes) * size };
+        let places = self.places(strides);
+        let length = places.iter().max().map_or(0, |last| (last + 1) * size);
         let mut bytes = vec![GAP; length];
         if let Some(x) = x {
-            for (row, x) in x.chunks(classes).enumerate() {
-                let at = row * stride * size;
-                bytes[at..at + classes * size].copy_from_slice(&encode(x, dtype));
+            for (element, place) in encode(x, dtype).chunks(size).zip(&places) {
+                bytes[place * size..][..size].copy_from_slice(element);
             }
         }
         let at = self.memory.allocate_from(name, &bytes, offset * size as u64).address();
         if x.is_some() {
             self.memory.protect(at, true).unwrap();
         } else {
-            for row in 0..rows {
-                let row = at + (row * stride * size) as u64;
-                self.memory.forget(row, classes * size).unwrap();
+            for place in places {
+                self.memory.forget(at + (place * size) as u64, size).unwrap();
             }
         }
-        Matrix { at, stride, length }
+        Matrix { at, strides, length }
+    }
+
+    /// The place of every element, row by row.
+    fn places(&self, [outer, class, inner]: [usize; 3]) -> Vec<usize> {
+        let start = |row: usize| row / self.how.inner() * outer + row % self.how.inner() * inner;
+        let row = |row| (0..self.case.problem.classes).map(move |c| start(row) + c * class);
+        (0..self.case.rows).flat_map(row).collect()
     }
 
     fn input(&mut self, name: &str, bytes: &[u8]) -> u64 {
@@ -234,21 +300,21 @@ pub fn run(
     let has = |output: Outputs| stats.is_none() && outputs.contains(output);
     let wants_gradient = stats.is_some() || outputs.contains(Outputs::DLOGITS);
 
-    let logits = d.matrix("logits", problem.logits, how.logits_offset, Some(&case.logits));
-    let (targets, targets_stride) = match &case.target {
+    let logits = d.matrix(0, problem.logits, how.logits_offset, Some(&case.logits));
+    let (targets, targets_strides) = match &case.target {
         Target::Probabilities(q) => {
-            let q = d.matrix("targets", problem.targets, how.targets_offset, Some(q));
-            (q.at, q.stride)
+            let q = d.matrix(2, problem.targets, how.targets_offset, Some(q));
+            (q.at, q.strides)
         }
-        Target::Classes(y) => (d.input("targets", &encode_indices(y, problem.targets)), 0),
+        Target::Classes(y) => (d.input("targets", &encode_indices(y, problem.targets)), [0; 3]),
     };
     let dlogits = match (problem.in_place, wants_gradient) {
         (true, _) => {
             d.memory.protect(logits.at, false).unwrap();
-            Matrix { ..logits }
+            logits
         }
-        (_, true) => d.matrix("dlogits", problem.dlogits, how.dlogits_offset, None),
-        _ => Matrix { at: 0, stride: 0, length: 0 },
+        (_, true) => d.matrix(1, problem.dlogits, how.dlogits_offset, None),
+        _ => Matrix { at: 0, strides: [0; 3], length: 0 },
     };
     let class_weights = d.floats("class_weights", &case.class_weights);
     let row_weights = d.floats("row_weights", &case.row_weights);
@@ -318,9 +384,9 @@ pub fn run(
         entropy: d.output("entropy", has(Outputs::ENTROPY), 4 * rows),
         argmax: d.output("argmax", has(Outputs::ARGMAX), 8 * rows),
         correct,
-        logits_stride: logits.stride as i64,
-        dlogits_stride: dlogits.stride as i64,
-        targets_stride: targets_stride as i64,
+        logits_stride: logits.strides[0] as i64,
+        dlogits_stride: dlogits.strides[0] as i64,
+        targets_stride: targets_strides[0] as i64,
         rows: rows as i64,
         ..Params::new(problem)
     };
@@ -328,7 +394,28 @@ pub fn run(
     if problem.reduction == Reduction::None && case.dloss.as_ref().is_some_and(|d| d.len() != 1) {
         rows_params.flags |= params::DLOSS_PER_ROW;
     }
-    d.launch(variant, rows as u64, rows_params.to_bytes())?;
+    let (count, rows_bytes) = match how.columns {
+        None => (rows as u64, rows_params.to_bytes()),
+        Some(Columns { inner, width, .. }) => {
+            let cut = how.cut(problem, wants_gradient, &[width]);
+            assert_eq!(cut.width, width, "the layout does not allow vectors so wide");
+            let columns = ColumnParams {
+                rows: rows_params,
+                inner: inner as i64,
+                vectors: cut.vectors as i64,
+                logits_class: logits.strides[1] as i64,
+                logits_inner: logits.strides[2] as i64,
+                dlogits_class: dlogits.strides[1] as i64,
+                dlogits_inner: dlogits.strides[2] as i64,
+                targets_class: targets_strides[1] as i64,
+                targets_inner: targets_strides[2] as i64,
+                shift: cut.shift,
+                reserved: 0,
+            };
+            (cut.total(rows / inner).unwrap(), columns.to_bytes())
+        }
+    };
+    d.launch(variant, count, rows_bytes)?;
     d.trace = std::mem::take(&mut d.last);
 
     // Their sums.
@@ -382,16 +469,17 @@ pub fn run(
 }
 
 impl Device<'_> {
-    /// Reads a gradient back; what lies between its rows must be as it was.
+    /// Reads a gradient back; what lies between its elements must be as it was.
     fn gradient(&mut self, dlogits: &Matrix) -> Result<Vec<f64>, Error> {
-        let (classes, dtype) = (self.case.problem.classes, self.case.problem.dlogits);
-        let bytes = self.memory.read(dlogits.at, dlogits.length)?;
+        let dtype = self.case.problem.dlogits;
+        let mut bytes = self.memory.read(dlogits.at, dlogits.length)?;
         let mut gradient = Vec::new();
-        for row in bytes.chunks(dlogits.stride * dtype.size()) {
-            let (row, gap) = row.split_at(classes * dtype.size());
-            gradient.extend(decode(row, dtype));
-            assert!(gap.iter().all(|&byte| byte == GAP), "a write between rows");
+        for place in self.places(dlogits.strides) {
+            let element = &mut bytes[place * dtype.size()..][..dtype.size()];
+            gradient.extend_from_slice(element);
+            element.fill(GAP);
         }
-        Ok(gradient)
+        assert!(bytes.iter().all(|&byte| byte == GAP), "a write between rows");
+        Ok(decode(&gradient, dtype))
     }
 }
