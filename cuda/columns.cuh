@@ -101,21 +101,21 @@ struct ColumnReader {
         }
       }
       if (top_logit > sums.largest) sums.rise(squash, top_logit);
-      float s[2] = {0, 0}, entropy = 0, distance = 0, mass = 0;
+      float s[4] = {0, 0, 0, 0}, entropy = 0, distance = 0, mass = 0;
 #pragma unroll
       for (i32 j = 0; j < kChunk; j++) {
         if (kPartial && j >= size) break;
         const float t = squash.distance(v[j][i], sums.reference);
         const float e = squash.power(v[j][i], sums.reference);
         // +inf counts too: then s is a NaN only where a logit is one.
-        add_or_count(v[j][i], sums.largest, e, s[j % 2], sums.maxima);
+        add_or_count(v[j][i], sums.largest, e, s[j % 4], sums.maxima);
         if constexpr (RowPart::kHasEntropy) entropy -= e == 0 ? 0 : t * e;
         if constexpr (RowPart::kHasTarget) {
           distance -= u[j][i] == 0 ? 0 : t * u[j][i];
           mass += u[j][i];
         }
       }
-      sums.s += s[0] + s[1];
+      sums.s += (s[0] + s[1]) + (s[2] + s[3]);
       if constexpr (RowPart::kHasEntropy) sums.entropy += entropy;
       if constexpr (RowPart::kHasTarget) {
         sums.distance += distance;

@@ -56,7 +56,7 @@ struct Part : EntropySum<(kOptions & kEntropy) != 0>,
     // z(low) - z(high) <= 0; -inf where low has nothing but -inf.
     const float reference = squash.reference(high);
     const float shift = same ? 0 : squash.distance(low, reference);
-    const float f = same ? 1 : squash.power(low, reference);
+    const float f = same ? 1 : squash.power_exact(low, reference);
     Part sum;
     sum.largest = high;
     sum.s = same ? (a.s + b.s) + 1 : high_s + (low_s + 1) * f;
@@ -105,7 +105,7 @@ __device__ __forceinline__ Part<Target, kOptions> merge_lanes(const Part<Target,
   // Of several parts with the largest logit, one goes on leaving its maximum out.
   const bool leaves_out = first_of_lanes<kLanes>(top);
   const float reference = squash.reference(sum.largest);
-  const float f = top ? 1 : squash.power(part.largest, reference);
+  const float f = top ? 1 : squash.power_exact(part.largest, reference);
   sum.s = reduce_lanes<kLanes>(leaves_out ? part.s : (part.s + 1) * f, add);
   if constexpr (RowPart::kHasEntropy || RowPart::kHasTarget) {
     const float shift = top ? 0 : squash.distance(part.largest, reference);

@@ -107,6 +107,7 @@ pub fn compile(nvrtc: &Nvrtc, source: Source<'_>, request: Request<'_>) -> Resul
         format!("--gpu-architecture={}", request.target),
         "--std=c++17".into(),
         "-default-device".into(), // functions without an annotation are for the device
+        "--fmad=false".into(),    // roundings are those of the source, the same in every variant
     ];
     if let Target::Cubin(_) = request.target {
         options.push("--ptxas-options=-v".into()); // the report of resources
