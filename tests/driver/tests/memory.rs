@@ -179,8 +179,9 @@ fn pointers_know_where_they_belong() {
 
 #[test]
 fn memory_of_a_stream_exists_in_its_order() {
+    let sim = Sim::new("");
     for seed in 0..8 {
-        let sim = Sim::started(&format!("XENT_SIM_SEED={seed}"));
+        sim.restart(seed);
         let (one, other) = (sim.stream(1), sim.stream(1));
         let pointer = get(|pointer| sim.cuMemAllocAsync(pointer, 16, one));
         ok(sim.cuMemsetD32Async(pointer, 5, 4, one));
@@ -201,8 +202,9 @@ fn memory_of_a_stream_exists_in_its_order() {
 
 #[test]
 fn memory_of_one_stream_used_by_another_too_early_is_a_fault() {
+    let sim = Sim::new("");
     let fault = |seed| {
-        let sim = Sim::started(&format!("XENT_SIM_SEED={seed}"));
+        sim.restart(seed);
         let (one, other) = (sim.stream(1), sim.stream(1));
         let pointer = get(|pointer| sim.cuMemAllocAsync(pointer, 16, one));
         if sim.cuMemsetD32Async(pointer, 5, 4, other) != 0 {

@@ -306,6 +306,12 @@ impl Sim {
         sim
     }
 
+    /// Begins anew with this seed, as [`Sim::started`] does.
+    pub fn restart(&self, seed: u64) {
+        self.reset(&format!("XENT_SIM_SEED={seed}"));
+        self.start();
+    }
+
     pub fn start(&self) {
         ok(self.cuInit(0));
         ok(self.cuCtxSetCurrent(self.retain(0)));
