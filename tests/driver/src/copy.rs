@@ -117,7 +117,7 @@ impl Driver {
         }
         let bytes = (count as u64).checked_mul(pattern.len() as u64);
         self.range(to, bytes.ok_or(Code::INVALID_VALUE)?)?;
-        if to % pattern.len() as u64 != 0 {
+        if !to.is_multiple_of(pattern.len() as u64) {
             return Err(Code::INVALID_VALUE);
         }
         self.submit(stream, Op::Fill { to, pattern: pattern.to_vec(), count })

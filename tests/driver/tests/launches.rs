@@ -35,7 +35,8 @@ fn parameters_of_all_sizes_by_pointers_or_packed() {
     packed.extend(1.5f32.to_le_bytes());
     let launch = |size: usize| {
         let (pointer, size) = (packed.as_ptr().cast(), from_ref(&size).cast::<c_void>());
-        let extra = [1 as *const c_void, pointer, 2 as *const c_void, size, null()];
+        let name = |number: usize| number as *const c_void;
+        let extra = [name(1), pointer, name(2), size, name(0)];
         sim.cuLaunchKernel(mixed, 1, 1, 1, 1, 1, 1, 0, 0, null(), extra.as_ptr())
     };
     ok(launch(16));

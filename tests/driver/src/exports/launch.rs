@@ -56,9 +56,8 @@ pub(super) unsafe fn shape(config: Option<&Config>) -> Outcome<(Shape, u64)> {
     let (overlaps, cooperative) = (false, false);
     let mut shape = Shape { grid, block, shared, cluster: None, overlaps, cooperative };
     // SAFETY: the caller's promise.
-    for Attribute { id, value: Value(value), .. } in
-        unsafe { host::array(config.attributes, config.count as usize) }?
-    {
+    let attributes = unsafe { host::array(config.attributes, config.count as usize) }?;
+    for Attribute { id, value: Value(value), .. } in attributes {
         match id {
             attribute::CLUSTER_DIMENSION => shape.cluster = Some([value[0], value[1], value[2]]),
             attribute::PROGRAMMATIC_SERIALIZATION => shape.overlaps = value[0] != 0,
