@@ -130,7 +130,9 @@ fn an_address_of_the_callers_choice() {
 #[test]
 fn a_launch_finds_the_variables_of_its_own_module_only() {
     let module = |variables: &str, from: &str| {
-        let body = format!("ld.global.u32 %r0, [{from}]; st.global.u32 [%rd38], %r0;");
+        let body = format!(
+            "st.global.u32 [%rd38], 9; ld.global.u32 %r0, [{from}]; st.global.u32 [%rd38], %r0;"
+        );
         let text = kernel(variables, &body);
         Module::parse(&text).unwrap_or_else(|error| panic!("{error}"))
     };
