@@ -138,7 +138,7 @@ fn a_launch_finds_the_variables_of_its_own_module_only() {
     };
     // The second one's large variable lies where the first one's small ones were.
     let first = module(".global .u32 a[4]; .global .u32 b[1] = {1};", "b");
-    let second = module(".global .u32 large[4096] = {2};", "large+272");
+    let second = module(".global .u32 large[4096] = {2};", "large+280");
     let mut memory = Memory::new();
     let out = memory.allocate("out", 4, 0, Fill::Unwritten).address();
     let mut launch = Launch::new("k");
