@@ -56,15 +56,24 @@ impl Driver {
         if self.events.get(handle)?.context != context {
             return Err(Code::INVALID_HANDLE);
         }
-        let state = match self.active_capture(stream)? {
+        let capturing = self.active_capture(stream)?;
+        self.refuse_implicit_dependency(stream)?;
+        let state = match capturing {
             Some(capture) => State::Captured { capture, nodes: self.tails(capture, stream) },
-            None => {
-                self.submit(stream, Op::Record { event: handle })?;
-                State::Recorded(self.streams.get(stream)?.last.unwrap_or_default())
-            }
+            None => State::Recorded(self.queue.next()), // which may be done at once
         };
         self.events.get_mut(handle)?.state = state;
-        Ok(())
+        if capturing.is_some() { Ok(()) } else { self.submit(stream, Op::Record { event: handle }) }
+    }
+
+    /// The stream has come to where an event was recorded, perhaps not for the last time.
+    pub fn arrive(&mut self, handle: Handle, work: u64) {
+        let now = self.queue.clock;
+        if let Ok(event) = self.events.get_mut(handle)
+            && matches!(event.state, State::Recorded(last) if last == work)
+        {
+            event.time = now;
+        }
     }
 
     /// `cuStreamWaitEvent`: for what was recorded last before this call.

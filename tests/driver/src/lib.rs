@@ -73,9 +73,36 @@ pub fn library() -> io::Result<PathBuf> {
 /// # Errors
 /// If the library is not found, or the folder cannot be written.
 pub fn install(folder: &Path) -> io::Result<PathBuf> {
+    install_bytes(folder, &std::fs::read(library()?)?)
+}
+
+/// Puts a copy in place, by a new name for a new file: a process may have loaded the old one.
+fn install_bytes(folder: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
-    let path = folder.join(NAME);
-    // A copy: what the test does with the file is not done to cargo's.
-    std::fs::copy(library()?, &path)?;
+    let (path, draft) = (folder.join(NAME), folder.join(".draft"));
+    std::fs::write(&draft, bytes)?;
+    std::fs::rename(draft, &path)?;
     Ok(path)
+}
+
+/// The same for a driver that lacks some functions, as an old one does: their symbols get another
+/// name.
+///
+/// # Errors
+/// As [`install`], and of the kind `NotFound` for a name that no function has.
+pub fn install_without(folder: &Path, functions: &[&str]) -> io::Result<PathBuf> {
+    let mut bytes = std::fs::read(library()?)?;
+    for function in functions {
+        // Names of symbols end with a zero, and so does what is before each.
+        let name = format!("\0{function}\0");
+        let places = bytes.windows(name.len()).enumerate();
+        let places: Vec<usize> =
+            places.filter(|(_, found)| *found == name.as_bytes()).map(|(at, _)| at + 1).collect();
+        if places.is_empty() {
+            let what = format!("no function is named {function}");
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        }
+        places.into_iter().for_each(|at| bytes[at] = b'-');
+    }
+    install_bytes(folder, &bytes)
 }

@@ -96,6 +96,11 @@ impl Queue {
         Queue { next: 1, pending: BTreeMap::new(), random: Random::new(seed), clock: 0.0 }
     }
 
+    /// The number of the work that is added next.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Adds work and returns its number.
     pub fn push(&mut self, work: Work) -> u64 {
         self.next += 1;
@@ -197,12 +202,12 @@ impl Driver {
             return; // what a broken context was to do is not done
         }
         self.queue.clock += 1.0;
-        if let Err((code, what)) = self.perform(op) {
+        if let Err((code, what)) = self.perform(id, op) {
             self.fault(context, code, what);
         }
     }
 
-    fn perform(&mut self, op: Op) -> Result<(), (Code, String)> {
+    fn perform(&mut self, id: u64, op: Op) -> Result<(), (Code, String)> {
         let lost = |what: String| (Code::ILLEGAL_ADDRESS, what);
         match op {
             Op::Join => {}
@@ -229,12 +234,7 @@ impl Driver {
                 self.appear(address).map_err(|code| (code, "an allocation failed".to_owned()))?;
             }
             Op::Free { address } => self.forget(address),
-            Op::Record { event } => {
-                let now = self.queue.clock;
-                if let Ok(event) = self.events.get_mut(event) {
-                    event.time = now;
-                }
-            }
+            Op::Record { event } => self.arrive(event, id),
             Op::Call(function) => thread::call_back(|| function.call()),
         }
         Ok(())

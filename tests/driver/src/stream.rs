@@ -99,7 +99,10 @@ impl Driver {
         let stream = self.streams.remove(handle)?;
         self.drop_captures();
         if stream.is_blocking() {
-            self.context_mut(stream.context)?.orphans.extend(stream.last);
+            let mut orphans = std::mem::take(&mut self.context_mut(stream.context)?.orphans);
+            orphans.extend(stream.last);
+            orphans.retain(|&id| !self.queue.is_done(id));
+            self.context_mut(stream.context)?.orphans = orphans;
         }
         self.healthy(stream.context)
     }

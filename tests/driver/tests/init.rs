@@ -101,6 +101,34 @@ fn entry_points_by_version_and_stream() {
     assert_eq!(current("xent_sim_calls"), 0);
 }
 
+#[test]
+fn an_old_driver_lacks_functions() {
+    let sim = Sim::new("XENT_SIM_DRIVER_VERSION=11050");
+    let find = |name: &CStr| {
+        let mut function = null();
+        ok(sim.cuGetProcAddress_v2(name.as_ptr(), &mut function, 13000, 0, null_mut()));
+        !function.is_null()
+    };
+    assert!(find(c"cuLaunchKernel") && !find(c"cuLaunchKernelEx"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let missing = ["cuLaunchKernelEx", "cuMemAllocAsync"];
+    let path = xent_simulated_driver::install_without(folder.path(), &missing).unwrap();
+    // SAFETY: the stand-in does nothing when it is loaded.
+    #[allow(unsafe_code)]
+    let library = std::mem::ManuallyDrop::new(unsafe { libloading::Library::new(path) }.unwrap());
+    // SAFETY: no symbol is used.
+    #[allow(unsafe_code)]
+    let has = |name: &str| unsafe { library.get::<*const ()>(name.as_bytes()) }.is_ok();
+    for name in missing {
+        assert!(!has(name), "{name}");
+    }
+    for name in ["cuInit", "cuLaunchKernel", "cuLaunchKernelEx_ptsz", "cuMemAllocAsync_ptsz"] {
+        assert!(has(name), "{name}");
+    }
+    assert!(xent_simulated_driver::install_without(folder.path(), &["cuNoSuchThing"]).is_err());
+}
+
 /// What a program sees that asks the dynamic loader for the driver.
 fn init_of_the_driver_that_is_found() {
     let sim = Sim::open(Path::new("libcuda.so.1"));

@@ -336,3 +336,20 @@ fn much_work_is_not_left_for_later() {
     }
     assert!(sim.pending() <= 300, "{}", sim.pending());
 }
+
+#[test]
+fn a_stream_that_was_recorded_again_tells_the_last_time() {
+    let sim = Sim::new("");
+    for seed in 0..SEEDS {
+        sim.restart(seed);
+        let (one, other, nothing) = (sim.stream(1), sim.stream(1), sim.kernel("nothing"));
+        let [first, again] = [sim.event(), sim.event()];
+        ok(sim.cuEventRecord(again, other));
+        ok(sim.cuEventRecord(first, one));
+        ok(sim.launch(nothing, 1, one, &[]));
+        ok(sim.cuEventRecord(again, one));
+        ok(sim.cuCtxSynchronize());
+        let time = get::<f32>(|time| sim.cuEventElapsedTime(time, first, again));
+        assert!(time > 0.0, "seed {seed}: {time}");
+    }
+}

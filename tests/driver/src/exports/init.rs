@@ -16,11 +16,17 @@ const FOUND: u32 = 0;
 const NOT_FOUND: u32 = 1;
 
 /// Since which version of CUDA a name of cuda.h means a symbol, where it has not always.
-const SINCE: [(&str, i32); 4] = [
+const SINCE: [(&str, i32); 10] = [
     ("cuCtxCreate_v4", 13000),
     ("cuEventElapsedTime_v2", 13000),
     ("cuStreamGetCaptureInfo_v3", 13000),
+    ("cuFuncLoad", 12040),
     ("cuGetProcAddress_v2", 12000),
+    ("cuLaunchKernelEx", 11060),
+    ("cuOccupancyMaxActiveClusters", 11070),
+    ("cuOccupancyMaxPotentialClusterSize", 11070),
+    ("cuGraphInstantiateWithFlags", 11040),
+    ("cuMemAllocAsync", 11020),
 ];
 
 /// The entry point of a function for programs built with a version of CUDA: the newest of its
@@ -47,9 +53,10 @@ exports! {
     }
 
     Early fn cuGetProcAddress(symbol: *const c_char, function: Out<*const ()>, version: i32, flags: u64)
-    |_driver| {
+    |driver| {
         // SAFETY: as cuda.h says.
         let name = unsafe { host::text(symbol) }?;
+        let version = version.min(driver.config.driver_version);
         let found = entry_point(&name, version, flags == PER_THREAD);
         put(function, found.unwrap_or(null()))?;
         found.map(|_| ()).ok_or(Code::NOT_FOUND)
@@ -61,9 +68,10 @@ exports! {
         version: i32,
         flags: u64,
         status: Out<u32>,
-    ) |_driver| {
+    ) |driver| {
         // SAFETY: as cuda.h says.
         let name = unsafe { host::text(symbol) }?;
+        let version = version.min(driver.config.driver_version);
         let found = entry_point(&name, version, flags == PER_THREAD);
         put(function, found.unwrap_or(null()))?;
         put_if(status, if found.is_some() { FOUND } else { NOT_FOUND });
