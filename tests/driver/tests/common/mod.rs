@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::ptr::null;
 
-use libloading::Library;
+use libloading::{Library, Symbol};
 
 /// Kernels of one thread each, unless they say more.
 pub const KERNELS: &str = "
@@ -105,19 +105,20 @@ impl Config {
 
 /// A copy of the stand-in.
 pub struct Sim {
-    library: &'static Library,
+    pub library: &'static Library,
 }
 
+/// Declares functions of the driver.
+#[macro_export]
 macro_rules! api {
     ($(fn $name:ident($($argument:ident: $type:ty),* $(,)?);)*) => {
         impl Sim {$(
-            #[allow(clippy::too_many_arguments)] // it is C's
+            #[allow(unsafe_code, non_snake_case, clippy::too_many_arguments)] // it is C's
             pub fn $name(&self, $($argument: $type),*) -> i32 {
                 // SAFETY: the signature in cuda.h; tests pass what it asks for.
                 unsafe {
-                    let symbol = self.library.get(stringify!($name).as_bytes()).unwrap();
-                    let function: libloading::Symbol<'_, unsafe extern "C" fn($($type),*) -> i32> =
-                        symbol;
+                    let function: Symbol<'_, unsafe extern "C" fn($($type),*) -> i32> =
+                        self.library.get(stringify!($name).as_bytes()).unwrap();
                     function($($argument),*)
                 }
             }
