@@ -158,6 +158,7 @@ fn a_fault_stays_with_its_context() {
     for (kernel, code) in [("stray", 700), ("odd", 716), ("give_up", 719)] {
         let sim = Sim::started("XENT_SIM_DEVICES=9.0,9.0");
         let p = sim.words(&[1]);
+        let _kept = sim.alloc(4); // nobody can be asked to free it
         let module = sim.load(KERNELS).unwrap();
         let wrong = sim.function(module, kernel);
         let (stream, event) = (sim.stream(0), sim.event());

@@ -119,6 +119,16 @@ fn the_legacy_stream_and_blocking_streams_wait_for_each_other() {
         ok(sim.launch(step, 1, blocking, &[p, 2]));
         sim.read(p, 1)
     });
+    let sim = Sim::new("");
+    for seed in 0..SEEDS {
+        sim.restart(seed);
+        let nothing = sim.kernel("nothing");
+        for flags in [0, NON_BLOCKING] {
+            ok(sim.launch(nothing, 1, sim.stream(flags), &[]));
+        }
+        ok(sim.cuStreamSynchronize(LEGACY));
+        assert!(sim.pending() <= 1, "seed {seed}");
+    }
     // A destroyed stream's work is still waited for.
     always(&[5], |sim| {
         let (blocking, step) = (sim.stream(0), sim.kernel("step"));
