@@ -58,7 +58,16 @@ fn runs_on(target: &str, capability: u32) -> bool {
     }
 }
 
-/// PTX that a section of an ELF image holds: lines, with zeros between them perhaps.
+/// Whether machine code for a target runs on a device of this capability: of its own generation.
+fn machine_code_runs_on(target: &str, capability: u32) -> bool {
+    let generation = |arch: u32| arch / 10;
+    let digits: String = target.chars().filter(char::is_ascii_digit).collect();
+    let same = digits.parse().is_ok_and(|arch| generation(arch) == generation(capability));
+    same && runs_on(target, capability)
+}
+
+/// PTX that a section of an ELF image holds: lines, with zeros between them perhaps. NVRTC adds it
+/// to machine code with `--generate-line-info`.
 fn ptx_of_elf(elf: &[u8]) -> Option<String> {
     crate::elf::sections(elf).into_iter().find_map(|section| {
         let text = String::from_utf8_lossy(section).replace('\0', "\n");
@@ -72,6 +81,7 @@ impl Driver {
         let bare = |code| (code, String::new());
         let context = self.current().map_err(bare)?;
         self.disturbs_captures().map_err(bare)?;
+        let is_elf = matches!(image, Bytes::Elf(_));
         let text = match image {
             Bytes::Text(text) if is_ptx(&text) => text,
             Bytes::Elf(elf) => ptx_of_elf(&elf).ok_or(bare(Code::NO_BINARY_FOR_GPU))?,
@@ -81,19 +91,26 @@ impl Driver {
         let number = |text: &str| text.trim().parse::<i32>().unwrap_or_default();
         let version = directive(&text, ".version").unwrap_or_default();
         let (major, minor) = version.split_once('.').unwrap_or_default();
-        if (number(major), number(minor)) > newest_ptx(self.config.driver_version) {
+        let (major, minor) = (number(major), number(minor));
+        let newest = newest_ptx(self.config.driver_version);
+        if is_elf && major > newest.0 {
+            return Err(bare(Code::INVALID_IMAGE)); // within a major version all is compatible
+        }
+        if !is_elf && (major, minor) > newest {
             let what = format!("Unsupported .version {version}");
             return Err((Code::UNSUPPORTED_PTX_VERSION, what));
+        }
+        let device = &self.devices[self.context(context).map_err(bare)?.device];
+        let target = directive(&text, ".target").unwrap_or_default();
+        let runs = if is_elf { machine_code_runs_on } else { runs_on };
+        if !runs(target, device.capability) {
+            let what = format!("{target} is not for a device {}", device.version());
+            return Err((Code::NO_BINARY_FOR_GPU, what));
         }
         let module = Module::parse(&text).map_err(|error| {
             crate::log::say(&error.to_string());
             (Code::INVALID_PTX, error.to_string())
         })?;
-        let device = &self.devices[self.context(context).map_err(bare)?.device];
-        if !runs_on(module.target(), device.capability) {
-            let what = format!("{} is not for a device {}", module.target(), device.version());
-            return Err((Code::NO_BINARY_FOR_GPU, what));
-        }
         let module = Arc::new(module);
         let handle = self.modules.insert(Image { context, module, functions: BTreeMap::new() });
         self.note(|| format!("module={handle:#x}"));
@@ -162,6 +179,11 @@ mod tests {
             ("x", 75, false),
         ] {
             assert_eq!(runs_on(target, capability), runs, "{target} on {capability}");
+        }
+        for (target, capability, runs) in
+            [("sm_80", 86, true), ("sm_80", 90, false), ("sm_86", 80, false), ("sm_90a", 90, true)]
+        {
+            assert_eq!(machine_code_runs_on(target, capability), runs, "{target}, {capability}");
         }
     }
 }

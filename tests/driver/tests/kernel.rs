@@ -43,12 +43,12 @@ fn problem() -> Problem {
 }
 
 /// The streaming kernel with its machine code, and its version for the driver: 13050 for 13.5.
-fn compiled(nvrtc: &Nvrtc) -> (Compiled, Variant, u32) {
+fn compiled(nvrtc: &Nvrtc, options: &[&str]) -> (Compiled, Variant, u32) {
     let variant = variant::stream(&problem(), false, THREADS);
     let text = source::text(variant.program).unwrap();
     let program = Source { name: variant.program, text, headers: source::FILES };
     let target = Target::Cubin(Capability::new(9, 0));
-    let request = Request { kernels: &[&variant.expression], ..Request::new(target) };
+    let request = Request { kernels: &[&variant.expression], options, ..Request::new(target) };
     let version = nvrtc.version();
     let number = version.major * 1000 + version.minor * 10;
     (compile(nvrtc, program, request).unwrap(), variant, number)
@@ -90,27 +90,55 @@ fn assert_near(found: &[f32], expected: &[f32]) {
     }
 }
 
+fn cubin(compiled: &Compiled) -> &[u8] {
+    match &compiled.image {
+        Image::Cubin(code) => code,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn load_cubin(sim: &Sim, compiled: &Compiled) -> Result<u64, i32> {
+    try_get(|module| sim.cuModuleLoadData(module, cubin(compiled).as_ptr().cast()))
+}
+
 #[test]
-fn the_streaming_kernel() {
+fn the_streaming_kernel_from_ptx() {
     let Some(nvrtc) = nvrtc() else { return };
-    let (compiled, variant, version) = compiled(nvrtc);
+    let (compiled, variant, version) = compiled(nvrtc, &[]);
     let sim = Sim::started(&format!(
         "XENT_SIM_DRIVER_VERSION={version}\nXENT_SIM_NOISE=1\nXENT_SIM_SEED=5"
     ));
-    // Machine code is nothing that the stand-in runs; PTX is.
-    let Image::Cubin(cubin) = &compiled.image else { panic!("{:?}", compiled.image) };
-    let load = |module: *mut u64| sim.cuModuleLoadData(module, cubin.as_ptr().cast());
-    assert_eq!(try_get(load), Err(209));
-    let module = sim.load(&compiled.ptx).unwrap();
-    let kernel = sim.function(module, &compiled.kernels[0].name);
+    // Machine code is nothing that the stand-in runs.
+    assert_eq!(load_cubin(&sim, &compiled), Err(209));
+    run(&sim, &compiled, &variant, sim.load(&compiled.ptx).unwrap());
+}
 
+#[test]
+fn the_streaming_kernel_from_machine_code_with_its_ptx() {
+    let Some(nvrtc) = nvrtc() else { return };
+    let (compiled, variant, version) = compiled(nvrtc, &["--generate-line-info"]);
+    // A driver of the same major version takes it, and a device of its generation.
+    let sim = Sim::started(&format!("XENT_SIM_DRIVER_VERSION={}", version / 1000 * 1000));
+    run(&sim, &compiled, &variant, load_cubin(&sim, &compiled).unwrap());
+    sim.reset("XENT_SIM_DRIVER_VERSION=11080");
+    sim.start();
+    assert_eq!(load_cubin(&sim, &compiled), Err(200));
+    sim.reset(&format!("XENT_SIM_DEVICES=10.0\nXENT_SIM_DRIVER_VERSION={version}"));
+    sim.start();
+    assert_eq!(load_cubin(&sim, &compiled), Err(209));
+    sim.load(&compiled.ptx).unwrap();
+}
+
+/// Runs the kernel of a module, and leaves nothing.
+fn run(sim: &Sim, compiled: &Compiled, variant: &Variant, module: u64) {
+    let kernel = sim.function(module, &compiled.kernels[0].name);
     let (logits, targets) = inputs();
     let stream = sim.stream(1);
     let [loss, lse] = [sim.alloc(4 * ROWS), sim.alloc(4 * ROWS)];
     let dlogits = sim.alloc(4 * logits.len());
     let params = Params {
-        logits: copy_in(&sim, &logits),
-        targets: copy_in(&sim, &targets),
+        logits: copy_in(sim, &logits),
+        targets: copy_in(sim, &targets),
         loss,
         lse,
         dlogits,
@@ -128,9 +156,9 @@ fn the_streaming_kernel() {
     };
     let check = |logits: &[f32]| {
         let [expected_loss, expected_lse, gradient] = on_the_cpu(logits, &targets);
-        assert_near(&floats(&sim, loss, ROWS), &expected_loss);
-        assert_near(&floats(&sim, lse, ROWS), &expected_lse);
-        assert_near(&floats(&sim, dlogits, logits.len()), &gradient);
+        assert_near(&floats(sim, loss, ROWS), &expected_loss);
+        assert_near(&floats(sim, lse, ROWS), &expected_lse);
+        assert_near(&floats(sim, dlogits, logits.len()), &gradient);
     };
     ok(launch());
     ok(sim.cuStreamSynchronize(stream));
@@ -164,7 +192,7 @@ fn the_streaming_kernel() {
 #[test]
 fn a_gradient_that_is_too_short_is_a_fault() {
     let Some(nvrtc) = nvrtc() else { return };
-    let (compiled, _, version) = compiled(nvrtc);
+    let (compiled, _, version) = compiled(nvrtc, &[]);
     let sim = Sim::started(&format!("XENT_SIM_DRIVER_VERSION={version}"));
     let kernel = sim.function(sim.load(&compiled.ptx).unwrap(), &compiled.kernels[0].name);
     let (logits, targets) = inputs();
@@ -190,7 +218,7 @@ fn a_gradient_that_is_too_short_is_a_fault() {
 #[test]
 fn ptx_of_a_newer_compiler_is_refused() {
     let Some(nvrtc) = nvrtc() else { return };
-    let (compiled, _, _) = compiled(nvrtc);
+    let (compiled, _, _) = compiled(nvrtc, &[]);
     let sim = Sim::started("XENT_SIM_DRIVER_VERSION=11080");
     assert_eq!(sim.load(&compiled.ptx), Err(222));
 }
