@@ -71,6 +71,7 @@ impl Launch {
             error.kernel.clone_from(&self.entry);
             error
         })?;
+        memory.remove_variables();
         for variable in &module.variables {
             let content = variable.content.as_deref().unwrap_or(&[]);
             memory.place(&variable.name, variable.address, content);

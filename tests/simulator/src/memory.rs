@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::bytes::{Bytes, UNWRITTEN, WRITTEN};
 use crate::error::{Error, Fault, Kind};
+use crate::module::VARIABLES;
 
 /// Bytes of a page; no access is larger or crosses a page.
 const PAGE: u64 = 16384;
@@ -14,6 +15,9 @@ const GAP: u64 = 1 << 32;
 
 /// The first address.
 const START: u64 = 0x7f00_0000_0000;
+
+/// Addresses of variables of modules.
+const VARIABLES_RANGE: std::ops::Range<u64> = VARIABLES..VARIABLES + (1 << 40);
 
 /// An allocation of a [`Memory`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +113,26 @@ impl Memory {
         Pointer(start)
     }
 
+    /// Allocates `length` bytes at an address of the caller's choice, as a driver that never uses an
+    /// address twice does. Nothing is done where they would touch another allocation.
+    ///
+    /// # Errors
+    /// [`Kind::OutOfBounds`] if they would.
+    pub fn allocate_at(
+        &mut self,
+        name: &str,
+        start: u64,
+        length: u64,
+        fill: Fill,
+    ) -> Result<Pointer, Error> {
+        let free = |a: &Allocation| a.start + a.length < start || start + length < a.start;
+        if !self.allocations.iter().all(free) {
+            return Err(nowhere(start));
+        }
+        self.insert(name, start, length, fill);
+        Ok(Pointer(start))
+    }
+
     fn insert(&mut self, name: &str, start: u64, length: u64, fill: Fill) {
         let last = (start + length.max(1) - 1) / PAGE;
         let pages = vec![None; (last - start / PAGE + 1) as usize];
@@ -126,9 +150,13 @@ impl Memory {
         pointer
     }
 
+    /// Forgets the variables of all modules: a launch brings its own.
+    pub(crate) fn remove_variables(&mut self) {
+        self.allocations.retain(|allocation| !VARIABLES_RANGE.contains(&allocation.start));
+    }
+
     /// Places a variable of the module, with its content, for one launch.
     pub(crate) fn place(&mut self, name: &str, start: u64, content: &[u8]) {
-        self.remove(start);
         self.insert(name, start, content.len() as u64, Fill::Unwritten);
         let at = self.find(start).unwrap_or_default();
         self.copy_in(at, start, content);

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{cluster, evaluate, kernel, run, seeded, threads};
-use xent_simulator::{Fill, Launch, Memory, Module, Params};
+use xent_simulator::{Fill, Kind, Launch, Memory, Module, Params, Pointer};
 
 #[test]
 fn loads_extend_and_stores_cut() {
@@ -124,4 +124,41 @@ fn written_bytes_are_counted() {
     memory.forget(at, 2).unwrap();
     assert_eq!(memory.count_written(at), Ok(20_003));
     assert!(memory.count_written(at - 1).is_err());
+}
+
+#[test]
+fn an_address_of_the_callers_choice() {
+    let mut memory = Memory::new();
+    let mut allocate =
+        |start, length| memory.allocate_at("x", start, length, Fill::Byte(7)).map(Pointer::address);
+    let start = (1 << 52) + 256;
+    assert_eq!(allocate(start, 100), Ok(start));
+    for (start, length) in [(start, 1), (start + 99, 1), (start + 100, 1), (start - 8, 8)] {
+        assert_eq!(allocate(start, length).unwrap_err().kind, Kind::OutOfBounds, "{length}");
+    }
+    assert_eq!(allocate(start + 101, 8), Ok(start + 101));
+    assert_eq!(memory.read(start + 99, 1).unwrap(), [7]);
+    assert_eq!(memory.read(start + 99, 3).unwrap_err().kind, Kind::OutOfBounds);
+}
+
+#[test]
+fn a_launch_finds_the_variables_of_its_own_module_only() {
+    let module = |variables: &str, from: &str| {
+        let body = format!(
+            "st.global.u32 [%rd38], 9; ld.global.u32 %r0, [{from}]; st.global.u32 [%rd38], %r0;"
+        );
+        let text = kernel(variables, &body);
+        Module::parse(&text).unwrap_or_else(|error| panic!("{error}"))
+    };
+    // The second one's large variable lies where the first one's small ones were.
+    let first = module(".global .u32 a[4]; .global .u32 b[1] = {1};", "b");
+    let second = module(".global .u32 large[4096] = {2};", "large+280");
+    let mut memory = Memory::new();
+    let out = memory.allocate("out", 4, 0, Fill::Unwritten).address();
+    let mut launch = Launch::new("k");
+    launch.params = Params::new().u64(out).u64(0).finish();
+    for (module, expected) in [(&first, 1), (&second, 0), (&first, 1)] {
+        launch.run(module, &mut memory).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(memory.read(out, 4).unwrap(), [expected, 0, 0, 0]);
+    }
 }
