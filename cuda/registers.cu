@@ -111,8 +111,9 @@ __host__ __device__ constexpr u32 resident() {
 #else
   constexpr u32 kOfVector = kPowers ? kPerVector<Logit> : 4;
 #endif
-  constexpr u32 kNeeded = 34 + kOfVector * kVectors + (kPowers ? 14 : 0) +
-                          (kOptions & kArgmax ? 16 : 0) + (kHeavy<Target, kOptions> ? 24 : 0);
+  constexpr u32 kNeeded = 36 + kOfVector * kVectors + (kPowers ? 14 : 0) +
+                          (kOptions & kArgmax ? 24 : 0) + (kOptions & kScale ? 8 : 0) +
+                          (kHeavy<Target, kOptions> ? 24 : 0);
   constexpr u32 kCtas = 65536 / (kNeeded < 56 ? 56 : kNeeded) / kThreads;
   return kCtas == 0 ? 1 : kCtas;
 }

@@ -67,7 +67,7 @@ fn check_matrix(name: &str, matrix: &Matrix, separate: bool) {
          allowed are {BUDGET:?}; {:.1?} with compiling, on {} cores",
         choices.len(),
         pairs.met,
-        pairs.impossible.len(),
+        pairs.impossible,
         done.time,
         start.elapsed(),
         pool::cores(),

@@ -11,6 +11,7 @@ pub mod nvrtc;
 pub mod params;
 pub mod report;
 pub mod search;
+pub mod selection;
 pub mod source;
 pub mod target;
 pub mod variant;

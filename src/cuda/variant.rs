@@ -139,15 +139,16 @@ pub fn block(
 const GROUPS: [(usize, u32); 6] =
     [(16, 1), (32, 2), (64, 4), (128, 8), (256, 16), (usize::MAX, 32)];
 
-/// Whether a column takes more registers than the plainest problem does; `kHeavy` of `cuda/`.
-fn heavy(problem: &Problem, options: u32) -> bool {
+/// Whether an element takes more registers than the plainest problem's does; `kHeavy` of `cuda/`.
+pub fn heavy(problem: &Problem, backward: bool) -> bool {
+    let options = options(problem, backward);
     let costly = option::SMOOTHING | option::SOFTCAP | option::ENTROPY;
     problem.targets_are_probabilities() || options & costly != 0
 }
 
 /// The widest vectors of columns: 16 bytes of logits; 8 where a column takes many registers.
 pub fn widest(problem: &Problem, backward: bool) -> u32 {
-    let bytes = if heavy(problem, options(problem, backward)) { 8 } else { 16 };
+    let bytes = if heavy(problem, backward) { 8 } else { 16 };
     bytes / problem.logits.size() as u32
 }
 
@@ -166,7 +167,7 @@ pub fn columns(problem: &Problem, backward: bool, width: u32, kept: bool) -> Opt
     let options = options(problem, backward);
     let groups = GROUPS.iter().find(|(most, _)| problem.classes <= *most)?.1;
     let of_thread = problem.classes.div_ceil(groups as usize);
-    let chunk = of_thread.next_power_of_two().min(if heavy(problem, options) { 4 } else { 8 });
+    let chunk = of_thread.next_power_of_two().min(if heavy(problem, backward) { 4 } else { 8 });
     // What comes from statistics reads no more than once.
     let sums = !backward || problem.targets_are_probabilities();
     let held = if kept && sums { of_thread.next_multiple_of(chunk) } else { 0 };
@@ -203,6 +204,23 @@ fn shared_bytes(
     let (width, size) = (width as usize, problem.logits.size());
     let piece = (width * size).max(4);
     threads * (width * part * 4 + held * piece) + lanes * (width * (4 * factors + 1) + 24) + 64
+}
+
+/// The kernels that count before the rows, and sum after them, in their order.
+pub fn around_rows() -> [Variant; 4] {
+    let kernel = |program, name: &str, threads| Variant {
+        program,
+        expression: format!("xent::{name}"),
+        threads,
+        cluster: 1,
+        rows: 1,
+    };
+    [
+        kernel("count.cu", "count_targets", 256),
+        kernel("count.cu", "make_scales", 512),
+        kernel("finish.cu", "sum_rows", 256),
+        kernel("finish.cu", "finish_sums", 512),
+    ]
 }
 
 #[cfg(test)]

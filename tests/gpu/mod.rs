@@ -3,8 +3,10 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod check;
+pub mod cover;
 pub mod force;
 pub mod launch;
+pub mod pairs;
 pub mod pool;
 pub mod run;
 pub mod sample;

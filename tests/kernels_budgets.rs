@@ -1,0 +1,156 @@
+//! What the CUDA kernels cost, by the interpreter's count: instructions and approximations of the
+//! special function unit for each element. A regression shows without a GPU and without a clock.
+#![cfg(all(feature = "cuda", target_os = "linux"))]
+
+mod common;
+mod gpu;
+
+use common::Case;
+use gpu::run::{Columns, How, run};
+use xent::cuda::variant::{self, Variant};
+use xent::{DType, Outputs, Problem};
+
+/// PTX instructions and approximations for one more element.
+fn per_element(problem: &Problem, variant: impl Fn(&Problem) -> Variant) -> (f64, f64) {
+    let measure = |classes: usize| {
+        let mut problem = problem.clone();
+        problem.classes = classes;
+        let mut case = Case::random(problem.clone(), 1, 3);
+        case.problem = problem;
+        // Falling: what a first maximum costs is not part of the loop.
+        case.logits.sort_by(|a, b| b.total_cmp(a));
+        let how = How { threads: 256, ..How::default() };
+        let (_, trace) = run(&case, &how, &variant(&case.problem), None).unwrap();
+        (trace.lane_instructions as f64, trace.mufu as f64)
+    };
+    let (small, large) = (1 << 14, 1 << 17);
+    let (a, b) = (measure(small), measure(large));
+    let elements = (large - small) as f64;
+    ((b.0 - a.0) / elements, (b.1 - a.1) / elements)
+}
+
+/// PTX instructions and approximations of a tile of columns.
+fn of_tile(problem: &Problem, classes: usize, width: u32, kept: bool) -> (f64, f64) {
+    let mut problem = problem.clone();
+    problem.classes = classes;
+    let variant = variant::columns(&problem, false, width, kept).unwrap();
+    let inner = (variant.rows * width) as usize;
+    let mut case = Case::random(problem.clone(), inner, 3);
+    case.problem = problem;
+    let columns = Columns { inner, step: 1, transposed: false, more: 0, width };
+    let how = How { columns: Some(columns), ..How::default() };
+    let (_, trace) = run(&case, &how, &variant, None).unwrap();
+    let elements = (inner * classes) as f64;
+    (trace.lane_instructions as f64 / elements, trace.mufu as f64 / elements)
+}
+
+#[test]
+fn columns_keep_their_budgets() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let loss = Outputs::LOSS | Outputs::LSE;
+    let fused = loss | Outputs::DLOGITS;
+    for (name, dtype, outputs, width, instructions, mufu) in [
+        ("bf16 forward", DType::BF16, loss, 8, 10.0, 1.2),
+        ("bf16 fused", DType::BF16, fused, 8, 18.0, 2.2),
+        ("f16 fused", DType::F16, fused, 8, 18.5, 2.2),
+        ("f32 fused", DType::F32, fused, 4, 18.0, 2.2),
+        ("bf16 fused, single", DType::BF16, fused, 1, 30.0, 2.2),
+    ] {
+        let problem = Problem::new(dtype, 1).outputs(outputs);
+        let (small, large) = (1 << 10, 1 << 12);
+        let measure = |classes| of_tile(&problem, classes, width, false);
+        let (a, b) = (measure(small), measure(large));
+        let more = |a: f64, b: f64| (4.0 * b - a) / 3.0;
+        let found = (more(a.0, b.0), more(a.1, b.1));
+        println!("columns {name}: {:.2} instructions, {:.2} approximations", found.0, found.1);
+        for classes in [2, 21, 256] {
+            let all = of_tile(&problem, classes, width, true);
+            println!("  of all that {classes} classes cost: {:.2}, {:.2}", all.0, all.1);
+        }
+        assert!(found.0 <= instructions && found.1 <= mufu, "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn hot_loops_keep_their_budgets() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let loss = Outputs::LOSS | Outputs::LSE;
+    // Of PTX for sm_90, a little more than of machine code.
+    for (name, dtype, outputs, instructions, mufu) in [
+        ("bf16 forward", DType::BF16, loss, 7.5, 1.1),
+        ("f16 forward", DType::F16, loss, 7.5, 1.1),
+        ("f32 forward", DType::F32, loss, 7.75, 1.1),
+        ("bf16 fused", DType::BF16, loss | Outputs::DLOGITS, 15.0, 2.2),
+        ("f16 fused", DType::F16, loss | Outputs::DLOGITS, 15.0, 2.2),
+        ("f32 fused", DType::F32, loss | Outputs::DLOGITS, 15.5, 2.2),
+    ] {
+        let problem = Problem::new(dtype, 1).outputs(outputs);
+        let found = per_element(&problem, |problem| variant::stream(problem, false, 256));
+        println!("stream {name}: {:.2} instructions, {:.2} approximations", found.0, found.1);
+        assert!(found.0 <= instructions && found.1 <= mufu, "{name}: {found:?}");
+    }
+    // Rows that fill their CTA, with 8 and with 4 vectors in each thread.
+    for (name, dtype, instructions, mufu, of_row) in [
+        ("bf16 fused", DType::BF16, 14.5, 2.2, 18.0),
+        ("f16 fused", DType::F16, 15.0, 2.2, 21.5),
+        ("f32 fused", DType::F32, 14.5, 2.2, 21.5),
+    ] {
+        let measure = |vectors: u32| {
+            let classes = vectors as usize * 256 * 16 / dtype.size();
+            let problem = Problem::new(dtype, classes).alignment(128);
+            let problem = problem.outputs(loss | Outputs::DLOGITS);
+            let mut case = Case::random(problem.clone(), 1, 3);
+            case.problem = problem;
+            let variant = variant::block(&case.problem, false, 256, vectors, 1).unwrap();
+            let (_, trace) = run(&case, &How::default(), &variant, None).unwrap();
+            (trace.lane_instructions as f64, trace.mufu as f64, classes as f64)
+        };
+        let (a, b) = (measure(4), measure(8));
+        let found = ((b.0 - a.0) / (b.2 - a.2), (b.1 - a.1) / (b.2 - a.2));
+        println!(
+            "block {name}: {:.2} instructions, {:.2} approximations; of all that a row of {} costs, \
+             {:.2}",
+            found.0,
+            found.1,
+            b.2,
+            b.0 / b.2
+        );
+        assert!(found.0 <= instructions && found.1 <= mufu, "{name}: {found:?}");
+        assert!(b.0 / b.2 <= of_row, "{name}: {b:?}");
+    }
+}
+
+/// All that rows cost which share a warp. Their exponentials are computed once.
+#[test]
+fn short_rows_keep_their_budgets() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    for (dtype, classes, lanes, vectors, instructions) in [
+        (DType::BF16, 128, 4, 4, 18.0),
+        (DType::F16, 128, 4, 4, 19.5),
+        (DType::F32, 128, 4, 8, 18.0),
+        (DType::BF16, 1000, 32, 4, 18.0),
+        (DType::F16, 1000, 32, 4, 19.5),
+        (DType::F32, 1000, 32, 8, 18.0),
+        (DType::BF16, 1001, 32, 4, 18.0),
+    ] {
+        let problem = Problem::new(dtype, classes).outputs(Outputs::LOSS | Outputs::DLOGITS);
+        let problem = problem.alignment(if classes % 8 == 0 { 16 } else { 1 });
+        let mut case = Case::random(problem.clone(), 64, 3);
+        case.problem = problem;
+        let variant = variant::lanes(&case.problem, false, lanes, vectors).unwrap();
+        let (_, trace) = run(&case, &How::default(), &variant, None).unwrap();
+        let elements = (64 * classes) as f64;
+        let found = (trace.lane_instructions as f64 / elements, trace.mufu as f64 / elements);
+        println!(
+            "lanes {dtype} fused, {classes} classes: {:.2} instructions, {:.2} approximations",
+            found.0, found.1
+        );
+        assert!(found.0 <= instructions && found.1 <= 1.1, "{dtype} {classes}: {found:?}");
+    }
+}
