@@ -22,5 +22,6 @@ pub fn launch(
     launch.params = params;
     launch.seed = how.seed;
     launch.noise = how.noise;
+    launch.shuffles_order = false;
     launch.run(&module, memory)
 }
