@@ -113,17 +113,24 @@ __device__ __forceinline__ void add_faint(const ColumnParams& p, const Squash<kO
   if constexpr (kOptions & kEntropy) part.entropy = static_cast<float>(entropy * kTwoToMinus64);
 }
 
-// Threads that share an SM: fewer where each has long vectors, or its columns need much.
+// Threads that share an SM: fewer where each has long vectors, or its columns need much. Below
+// sm_80 pairs of 16-bit numbers are taken apart.
 template <class Target, u32 kOptions, u32 kBytes>
-constexpr u32 kResident = kHeavy<Target, kOptions> || kBytes == 16 ? 512 : 768;
+__host__ __device__ constexpr u32 resident_columns() {
+#if __CUDA_ARCH__ < 800
+  return 512;
+#else
+  return kHeavy<Target, kOptions> || kBytes == 16 ? 512 : 768;
+#endif
+}
 
 // Grid: one CTA for each kThreads / kGroups vectors of kWidth columns, counted through all outer
 // indices. What a row becomes depends on kGroups and kChunk, and not on its place or on kWidth.
 template <class Logit, class Gradient, class Target, u32 kOptions, u32 kThreads, u32 kGroups,
           u32 kWidth, u32 kChunk, u32 kKept>
 __global__ void __launch_bounds__(kThreads,
-                                  (kResident<Target, kOptions, kWidth * sizeof(Logit)> / kThreads))
-    columns(const ColumnParams p) {
+                                  (resident_columns<Target, kOptions, kWidth * sizeof(Logit)>() /
+                                   kThreads)) columns(const ColumnParams p) {
   using RowPart = Part<Target, kOptions>;
   using Tile = Shape<kThreads, kGroups, kWidth, kChunk, kKept>;
   constexpr bool kSums = kProbabilities<Target> || !(kOptions & kBackward);

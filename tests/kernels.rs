@@ -106,7 +106,7 @@ fn every_architecture_compiles_without_spills() {
         };
         let (loads, stores) = (lines("ld.global", ".v4."), lines("st.global", ".v4."));
         write!(table, "   {shared:>6}  {loads:>4} {stores:>4}").unwrap();
-        if lines("ld.local", "") + lines("st.local", "") != 0 && SPILLS.is_empty() {
+        if lines("ld.local", "") + lines("st.local", "") != 0 {
             writeln!(faults, "{name}, {short}: local memory").unwrap();
         }
     }

@@ -43,6 +43,30 @@ fn vectors(dtype: DType, offset: u64) -> (u64, u64) {
     (full, CLASSES as u64 - full * 16 / size)
 }
 
+/// The pieces of 8, 4 and 2 bytes that lie beside the full vectors of logits.
+fn pieces(dtype: DType, offset: u64) -> [u64; 4] {
+    let size = dtype.size() as u64;
+    let (start, end) = (offset * size, (offset + CLASSES as u64) * size);
+    let beside = [start.next_multiple_of(16) - start, end % 16];
+    [0, 8, 4, 2].map(|piece| beside.iter().filter(|&bytes| bytes & piece != 0).count() as u64)
+}
+
+/// What is stored beside the full vectors: pieces where the gradient is like the logits, elements
+/// elsewhere.
+fn stores_beside(dtype: DType, offset: u64, gradient: DType, width: usize) -> [u64; 4] {
+    if width == 0 && gradient.size() == dtype.size() {
+        return pieces(dtype, offset);
+    }
+    let mut stores = [0; 4];
+    stores[by_element(gradient)] = vectors(dtype, offset).1;
+    stores
+}
+
+/// The access to an element, as an index of `STORES`.
+fn by_element(dtype: DType) -> usize {
+    if dtype == DType::F32 { 2 } else { 3 }
+}
+
 /// The widest access, as an index of `STORES`, for pieces of `size` bytes an element that lie at
 /// the vectors of logits.
 fn widest(dtype: DType, offset: u64, other: DType, other_offset: u64) -> usize {
@@ -73,13 +97,13 @@ fn gradients_at_every_phase() {
         });
         for (logits_offset, dlogits_offset) in offsets {
             let how = How { logits_offset, dlogits_offset, ..How::default() };
-            let (full, rest) = vectors(dtype, logits_offset);
-            let mut expected = [0; 4];
+            let (full, _) = vectors(dtype, logits_offset);
             let width = widest(dtype, logits_offset, gradient, dlogits_offset);
+            let mut expected = stores_beside(dtype, logits_offset, gradient, width);
             let bytes = 16 / dtype.size() as u64 * gradient.size() as u64;
             expected[width] += (full * bytes) >> (4 - width);
             // The class of the target is stored once more.
-            expected[if gradient == DType::F32 { 2 } else { 3 }] += rest + 1;
+            expected[by_element(gradient)] += 1;
             for trace in check(&case, &how) {
                 assert_eq!(widths(&trace, STORES), expected, "{dtype} {gradient} {how:?}");
             }
@@ -98,12 +122,11 @@ fn fills_at_every_phase() {
         let case = Case::random(problem.ignore_index(3), 1, 4).targets(&[3]);
         for dlogits_offset in 0..16 / gradient.size() as u64 {
             let how = How { logits_offset: 1, dlogits_offset, ..How::default() };
-            let (full, rest) = vectors(dtype, 1);
-            let mut expected = [0; 4];
+            let (full, _) = vectors(dtype, 1);
             let width = widest(dtype, 1, gradient, dlogits_offset);
+            let mut expected = stores_beside(dtype, 1, gradient, width);
             let bytes = 16 / dtype.size() as u64 * gradient.size() as u64;
             expected[width] += (full * bytes) >> (4 - width);
-            expected[if gradient == DType::F32 { 2 } else { 3 }] += rest;
             expected[2] += 3; // loss, lse and entropy of the row, which are 0
             for trace in check(&case, &how) {
                 assert_eq!(widths(&trace, STORES), expected, "{dtype} {gradient} {how:?}");
@@ -137,8 +160,8 @@ fn probabilities_at_every_phase() {
                 for (trace, logits) in check(&case, &how).into_iter().zip([2, 1]) {
                     let mut expected = [logits * full, 0, 0, 0];
                     expected[width] += 2 * ((full * bytes) >> (4 - width));
-                    let by_element = |dtype| if dtype == DType::F32 { 2 } else { 3 };
-                    expected[by_element(dtype)] += 2 * rest;
+                    let beside = expected.iter_mut().zip(pieces(dtype, 1));
+                    beside.for_each(|(expected, pieces)| *expected += 2 * pieces);
                     expected[by_element(target)] += 2 * rest;
                     assert_eq!(widths(&trace, LOADS), expected, "{dtype} {target} {how:?}");
                 }
