@@ -119,7 +119,7 @@ fn spread(problem: &Problem, backward: bool, gpu: Gpu, table: &[Held]) -> Option
         let mut vectors = [1, 2, 4].iter().chain(held.vectors);
         vectors.find_map(|&n| variant::block(problem, backward, threads, n, cluster))
     };
-    clusters.filter_map(fit).last()
+    clusters.rev().find_map(fit)
 }
 
 /// The streaming kernel, which computes any problem.
