@@ -14,6 +14,12 @@ struct Count {
   i64 rows;           // counted rows
   i64 invalid;        // rows whose target is no class
   i64 first_invalid;  // the first of them, if there is one
+
+  static __device__ __forceinline__ Count plus(const Count& a, const Count& b) {
+    const bool take_b = a.invalid == 0 || (b.invalid != 0 && b.first_invalid < a.first_invalid);
+    return {a.weight + b.weight, a.rows + b.rows, a.invalid + b.invalid,
+            take_b ? b.first_invalid : a.first_invalid};
+  }
 };
 
 // How `scales` gets its denominators.
@@ -51,12 +57,6 @@ struct CountParams {
 };
 static_assert(sizeof(CountParams) == 120, "as in src/cuda/params.rs");
 
-__device__ __forceinline__ Count plus(const Count& a, const Count& b) {
-  const bool take_b = a.invalid == 0 || (b.invalid != 0 && b.first_invalid < a.first_invalid);
-  return {a.weight + b.weight, a.rows + b.rows, a.invalid + b.invalid,
-          take_b ? b.first_invalid : a.first_invalid};
-}
-
 // Grid: one CTA of 256 threads for each slice of rows. Writes `counts`.
 __global__ void __launch_bounds__(kCountThreads, 4) count_targets(const CountParams p) {
   __shared__ Slots<Count, kCountThreads / kWarp> shared;
@@ -72,9 +72,9 @@ __global__ void __launch_bounds__(kCountThreads, 4) count_targets(const CountPar
       const double row_weight = p.row_weights ? p.row_weights[row] : 1;
       one = {class_weight * row_weight, 1, 0, 0};
     }
-    own = plus(own, one);
+    own = Count::plus(own, one);
   }
-  const Count sum = reduce_threads<kCountThreads>(own, Count{0, 0, 0, 0}, shared, plus);
+  const Count sum = reduce_threads<kCountThreads>(own, Count{0, 0, 0, 0}, shared, Count::plus);
   if (threadIdx.x == 0) p.counts[blockIdx.x] = sum;
 }
 
@@ -88,8 +88,8 @@ __global__ void __launch_bounds__(kScaleThreads) make_scales(const CountParams p
   __shared__ Slots<Count, kScaleThreads / kWarp> shared;
   __shared__ Slots<double, kScaleThreads / kWarp> shared_weights;
   Count own = {0, 0, 0, 0};
-  for (i64 i = threadIdx.x; i < p.slices; i += kScaleThreads) own = plus(own, p.counts[i]);
-  Count all = reduce_threads<kScaleThreads>(own, Count{0, 0, 0, 0}, shared, plus);
+  for (i64 i = threadIdx.x; i < p.slices; i += kScaleThreads) own = Count::plus(own, p.counts[i]);
+  Count all = reduce_threads<kScaleThreads>(own, Count{0, 0, 0, 0}, shared, Count::plus);
   double weight_sum = p.classes;
   if (p.sums_weights && p.class_weights) {
     double sum = 0;

@@ -13,6 +13,10 @@ struct Sum {
   double cross_entropy;
   double z_loss;
   i64 correct;
+
+  static __device__ __forceinline__ Sum plus(const Sum& a, const Sum& b) {
+    return {a.cross_entropy + b.cross_entropy, a.z_loss + b.z_loss, a.correct + b.correct};
+  }
 };
 
 struct FinishParams {
@@ -31,10 +35,6 @@ struct FinishParams {
 };
 static_assert(sizeof(FinishParams) == 104, "as in src/cuda/params.rs");
 
-__device__ __forceinline__ Sum plus(const Sum& a, const Sum& b) {
-  return {a.cross_entropy + b.cross_entropy, a.z_loss + b.z_loss, a.correct + b.correct};
-}
-
 // Grid: one CTA of 256 threads for each slice of rows. Writes `sums`.
 __global__ void __launch_bounds__(kSumThreads) sum_rows(const FinishParams p) {
   __shared__ Slots<Sum, kSumThreads / kWarp> shared;
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(kSumThreads) sum_rows(const FinishParams p) {
     if (p.z_losses) own.z_loss += p.z_losses[row];
     if (p.correct) own.correct += p.correct[row];
   }
-  const Sum sum = reduce_threads<kSumThreads>(own, Sum{0, 0, 0}, shared, plus);
+  const Sum sum = reduce_threads<kSumThreads>(own, Sum{0, 0, 0}, shared, Sum::plus);
   if (threadIdx.x == 0) p.sums[blockIdx.x] = sum;
 }
 
@@ -54,8 +54,8 @@ __global__ void __launch_bounds__(kSumThreads) sum_rows(const FinishParams p) {
 __global__ void __launch_bounds__(kFinishThreads) finish_sums(const FinishParams p) {
   __shared__ Slots<Sum, kFinishThreads / kWarp> shared;
   Sum own = {0, 0, 0};
-  for (i64 i = threadIdx.x; i < p.slices; i += kFinishThreads) own = plus(own, p.sums[i]);
-  const Sum all = reduce_threads<kFinishThreads>(own, Sum{0, 0, 0}, shared, plus);
+  for (i64 i = threadIdx.x; i < p.slices; i += kFinishThreads) own = Sum::plus(own, p.sums[i]);
+  const Sum all = reduce_threads<kFinishThreads>(own, Sum{0, 0, 0}, shared, Sum::plus);
   if (threadIdx.x != 0) return;
   const Scales scales = p.scales ? *p.scales : p.fixed;
   if (p.loss) {
