@@ -51,6 +51,27 @@ pub enum Error {
     },
     /// The source was refused.
     Compile(Box<CompileError>),
+    /// There is no driver, or none that works.
+    NoDriver {
+        /// What is missing.
+        reason: String,
+    },
+    /// A call of the driver failed.
+    Driver {
+        /// The function.
+        call: &'static str,
+        /// The driver's result code.
+        code: i32,
+        /// The driver's words for it.
+        reason: String,
+    },
+    /// More rows than a launch can have.
+    Grid {
+        /// The rows.
+        rows: i64,
+    },
+    /// The process is a child of the one that started the driver, which does not work here.
+    Forked,
 }
 
 /// The result of this module's functions.
@@ -113,6 +134,17 @@ impl fmt::Display for Error {
             Error::ZeroByte { what } => write!(f, "{what}: has a zero byte"),
             Error::Target { reason, remedy } => write!(f, "{reason}; {remedy}"),
             Error::Compile(error) => error.fmt(f),
+            Error::NoDriver { reason } => write!(
+                f,
+                "{reason}; install the NVIDIA driver (525 or newer), or in a container make the GPUs \
+                 visible (docker run --gpus all)"
+            ),
+            Error::Driver { call, reason, .. } => write!(f, "{call}: {reason}"),
+            Error::Grid { rows } => write!(f, "{rows} rows are more than a GPU takes at once"),
+            Error::Forked => f.write_str(
+                "CUDA was started before this process was forked, and does not work in the child; \
+                 start it in the child, or spawn the child instead",
+            ),
         }
     }
 }
@@ -136,4 +168,16 @@ impl fmt::Display for CompileError {
 }
 
 impl std::error::Error for Error {}
+
+impl From<Error> for crate::Error {
+    fn from(error: Error) -> Self {
+        let what = error.to_string();
+        match error {
+            Error::Driver { code, .. } => crate::Error::Cuda { what, code },
+            Error::Grid { rows } => crate::Error::invalid("rows", rows, "fewer"),
+            _ => crate::Error::Unavailable { what },
+        }
+    }
+}
+
 impl std::error::Error for CompileError {}

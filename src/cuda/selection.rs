@@ -133,12 +133,16 @@ fn row_bytes(problem: &Problem) -> u64 {
     problem.classes as u64 * problem.logits.size() as u64
 }
 
-/// The kernels for any other layout, one for each of [`variant::widths`]: logits are read once where
-/// they fit.
-pub fn columns(problem: &Problem, backward: bool, gpu: Gpu) -> [Variant; 2] {
+/// The widths of vectors of columns that are worth a kernel each, the widest first.
+pub fn widths(problem: &Problem, backward: bool, gpu: Gpu) -> [u32; 2] {
     let apart = takes_pairs_apart(problem, gpu);
-    variant::widths(problem, backward).map(|width| {
-        let width = if apart { width.div_ceil(2) } else { width };
+    variant::widths(problem, backward).map(|width| if apart { width.div_ceil(2) } else { width })
+}
+
+/// The kernels for any other layout, one for each of [`widths`]: logits are read once where they
+/// fit.
+pub fn columns(problem: &Problem, backward: bool, gpu: Gpu) -> [Variant; 2] {
+    widths(problem, backward, gpu).map(|width| {
         let columns = |kept| variant::columns(problem, backward, width, kept);
         columns(true).or_else(|| columns(false)).expect("a width that always fits")
     })

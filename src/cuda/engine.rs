@@ -1,0 +1,96 @@
+//! What plans on one GPU share: its context, the compiler, and the kernels that have been made.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use super::Result;
+use super::buffer::Buffer;
+use super::cache::Cache;
+use super::driver::Driver;
+use super::kernels::{self, Kernels};
+use super::nvrtc::Nvrtc;
+use super::primary::Primary;
+use super::search::Surroundings;
+use super::target::Target;
+use super::variant::Variant;
+use crate::Problem;
+
+/// A GPU with all that is needed to compute on it.
+#[derive(Debug)]
+pub struct Engine {
+    primary: Arc<Primary>,
+    nvrtc: &'static Nvrtc,
+    target: Target,
+    cache: Cache,
+    /// Kernels, as long as a plan has them.
+    known: Mutex<HashMap<Vec<Variant>, Weak<Kernels>>>,
+}
+
+/// Checks that the GPU with this number can compute: a driver, the GPU, a compiler that suits both.
+/// Takes no share of the GPU's context.
+///
+/// # Errors
+/// The first thing that is missing, with what would help.
+pub fn probe(ordinal: u32) -> Result<()> {
+    let driver = Driver::get()?;
+    compiler(driver, ordinal).map(|_| ())
+}
+
+fn compiler(driver: &Driver, ordinal: u32) -> Result<(&'static Nvrtc, Target)> {
+    let capability = driver.gpu(ordinal)?.capability;
+    let (nvrtc, target) = Nvrtc::find_for(capability, driver.version(), &Surroundings::current())?;
+    // NVIDIA's variable for drivers that are to ignore machine code.
+    let forced = std::env::var_os("CUDA_FORCE_PTX_JIT").is_some_and(|value| value == "1");
+    let target = if forced { Target::Ptx(target.capability()) } else { target };
+    Ok((nvrtc, target))
+}
+
+impl Engine {
+    /// Opens the GPU with this number. Compiled kernels are kept in this folder, or the user's.
+    ///
+    /// # Errors
+    /// The first thing that is missing, with what would help.
+    pub fn open(ordinal: u32, cache_directory: Option<&Path>) -> Result<Arc<Self>> {
+        let (nvrtc, target) = compiler(Driver::get()?, ordinal)?;
+        Ok(Arc::new(Engine {
+            primary: Primary::retain(ordinal)?,
+            nvrtc,
+            target,
+            cache: Cache::open(cache_directory),
+            known: Mutex::default(),
+        }))
+    }
+
+    /// Its context.
+    pub fn primary(&self) -> &Arc<Primary> {
+        &self.primary
+    }
+
+    /// Allocates memory of the GPU.
+    ///
+    /// # Errors
+    /// If there is not so much.
+    pub(crate) fn allocate(&self, size: usize) -> crate::Result<Buffer> {
+        Buffer::allocate(&self.primary, size)
+    }
+
+    /// The kernels of a problem: those of an earlier plan, or from the disk, or compiled.
+    ///
+    /// # Errors
+    /// Those of compiling and loading.
+    pub fn kernels(&self, problem: &Problem) -> Result<Arc<Kernels>> {
+        let variants = kernels::choose(problem, self.primary.gpu());
+        // Held while compiling: NVRTC compiles one program at a time in any case.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kernels) = known.get(&variants).and_then(Weak::upgrade) {
+            return Ok(kernels);
+        }
+        let Engine { primary, nvrtc, target, cache, .. } = self;
+        let kernels = Kernels::prepare(variants.clone(), primary, nvrtc, *target, cache)?;
+        let kernels = Arc::new(kernels);
+        known.retain(|_, kernels| kernels.strong_count() != 0);
+        known.insert(variants, Arc::downgrade(&kernels));
+        Ok(kernels)
+    }
+}
