@@ -1,6 +1,6 @@
 //! What one call brings: buffers, their layouts, the denominator of the mean.
 
-use crate::{View, ViewMut};
+use crate::{Stream, View, ViewMut};
 
 /// What the mean divides by.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -58,6 +58,9 @@ pub(crate) struct Inputs<'a> {
     pub row_weights: Option<View<'a>>,
     pub dloss: Option<View<'a>>,
     pub denominator: Denominator,
+    pub device_denominator: Option<View<'a>>,
+    pub stream: Option<Stream<'a>>,
+    pub report: Option<ViewMut<'a>>,
 }
 
 impl<'a> Inputs<'a> {
@@ -69,6 +72,9 @@ impl<'a> Inputs<'a> {
             row_weights: None,
             dloss: None,
             denominator: Denominator::Default,
+            device_denominator: None,
+            stream: None,
+            report: None,
         }
     }
 }
@@ -98,6 +104,26 @@ macro_rules! input_setters {
         /// What the mean divides by.
         pub fn denominator(mut self, denominator: Denominator) -> Self {
             self.inputs.denominator = denominator;
+            self
+        }
+
+        /// What the mean divides by, in memory of the GPU: one `f32`, which need not be known yet.
+        /// Takes the place of [`denominator`](Self::denominator).
+        pub fn device_denominator(mut self, denominator: impl Into<View<'a>>) -> Self {
+            self.inputs.device_denominator = Some(denominator.into());
+            self
+        }
+
+        /// The stream of the GPU that does the work; its default stream if not given.
+        pub fn stream(mut self, stream: impl Into<Stream<'a>>) -> Self {
+            self.inputs.stream = Some(stream.into());
+            self
+        }
+
+        /// Where wrong targets are reported, in memory of the GPU: four `i64`, which the caller
+        /// clears to 0. See [`Plan::report`](crate::Plan::report).
+        pub fn report(mut self, report: impl Into<ViewMut<'a>>) -> Self {
+            self.inputs.report = Some(report.into());
             self
         }
     };

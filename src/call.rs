@@ -1,10 +1,14 @@
 //! The checks of one call: what comes out of here is safe to compute.
 
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
 use crate::args::Inputs;
+use crate::view::Memory;
 use crate::workspace::Workspace;
 use crate::{
-    Args, BackwardArgs, DType, Denominator, Error, Layout, Outputs, Problem, Reduction, Result,
-    View, ViewMut,
+    Args, BackwardArgs, DType, Denominator, Error, Layout, Outputs, Problem, Reduction, Report,
+    Result, View, ViewMut,
 };
 
 /// A checked call: every address is valid, aligned, long enough and apart from the outputs.
@@ -30,6 +34,20 @@ pub(crate) struct Call {
     pub correct: Option<*mut i64>,
     pub entropy: Option<*mut u8>,
     pub workspace: *mut u8,
+    /// Of a GPU.
+    pub stream: *mut c_void,
+    pub report: Option<*mut u8>,
+    pub device_denominator: Option<*const u8>,
+}
+
+/// What a plan's device tells of itself and of memory.
+pub(crate) trait Site {
+    /// The number of the GPU; `None` of the processor.
+    fn gpu(&self) -> Option<u32>;
+    /// What is at an address of nobody knows whose memory, if the device cannot use it.
+    fn foreign(&self, address: usize) -> Option<String>;
+    /// The workspace that so many rows need, in bytes.
+    fn workspace_size(&self, rows: usize) -> usize;
 }
 
 /// A tensor of shape (outer, classes, inner).
@@ -52,9 +70,9 @@ impl Call {
         problem: &Problem,
         args: Args<'_>,
         workspace: &mut Workspace<'_>,
-        workspace_size: impl Fn(usize) -> usize,
+        site: &dyn Site,
     ) -> Result<Call> {
-        let mut checks = Checks::new(problem, &args.inputs.logits)?;
+        let mut checks = Checks::new(problem, &args.inputs.logits, site)?;
         let mut call = checks.inputs(&args.inputs)?;
         let (rows, one) = (call.rows, 1);
         let per_loss = if problem.reduction == Reduction::None { rows } else { one };
@@ -77,14 +95,14 @@ impl Call {
             }
             None => (),
         }
-        checks.finish(call, workspace, workspace_size(rows))
+        checks.finish(call, workspace)
     }
 
     pub fn backward(
         problem: &Problem,
         args: BackwardArgs<'_>,
         workspace: &mut Workspace<'_>,
-        workspace_size: impl Fn(usize) -> usize,
+        site: &dyn Site,
     ) -> Result<Call> {
         if !problem.outputs.contains(Outputs::STATS) {
             return Err(Error::Unsupported {
@@ -92,14 +110,25 @@ impl Call {
                 instead: "add STATS to the outputs, or DLOGITS to compute all in one run".into(),
             });
         }
-        let mut checks = Checks::new(problem, &args.inputs.logits)?;
+        let mut checks = Checks::new(problem, &args.inputs.logits, site)?;
         let mut call = checks.inputs(&args.inputs)?;
         let two = call.rows.saturating_mul(2);
         let stats = checks.packed("stats", &args.stats, problem.logits.companion(), two, false)?;
         call.stats = Some(stats.cast_mut());
         call.dlogits = Some(checks.gradient(&args.dlogits)?);
-        let rows = call.rows;
-        checks.finish(call, workspace, workspace_size(rows))
+        checks.finish(call, workspace)
+    }
+
+    /// The address of a report, checked.
+    pub fn report(problem: &Problem, report: &View<'_>, site: &dyn Site) -> Result<*const u8> {
+        let nothing = View::from(&[0f32; 0]);
+        Checks::new(problem, &nothing, site)?.packed(
+            "report",
+            report,
+            DType::I64,
+            Report::LEN,
+            false,
+        )
     }
 }
 
@@ -117,11 +146,12 @@ struct Checks<'p> {
     problem: &'p Problem,
     logits: View<'p>,
     layout: Layout,
-    regions: [Option<Region>; 16],
+    site: &'p dyn Site,
+    regions: [Option<Region>; 20],
 }
 
 impl<'p> Checks<'p> {
-    fn new(problem: &'p Problem, logits: &View<'p>) -> Result<Self> {
+    fn new(problem: &'p Problem, logits: &View<'p>, site: &'p dyn Site) -> Result<Self> {
         let classes = problem.classes;
         let layout = match logits.layout {
             Some(layout) => layout,
@@ -134,7 +164,7 @@ impl<'p> Checks<'p> {
                 return Err(Error::mismatch("logits", given, needed));
             }
         };
-        Ok(Checks { problem, logits: *logits, layout, regions: [None; 16] })
+        Ok(Checks { problem, logits: *logits, layout, site, regions: [None; 20] })
     }
 
     fn inputs(&mut self, inputs: &Inputs<'p>) -> Result<Call> {
@@ -179,6 +209,7 @@ impl<'p> Checks<'p> {
                 return Err(Error::invalid("denominator", value, allowed));
             }
         }
+        let (device_denominator, report) = self.of_a_gpu(inputs)?;
         Ok(Call {
             rows,
             inner: self.layout.inner.max(1),
@@ -195,8 +226,43 @@ impl<'p> Checks<'p> {
             argmax: None,
             correct: None,
             entropy: None,
-            workspace: std::ptr::null_mut(),
+            workspace: null_mut(),
+            stream: inputs.stream.map_or(null_mut(), |stream| stream.as_raw()),
+            report,
+            device_denominator,
         })
+    }
+
+    /// What only a run on a GPU has: the denominator and the report in its memory.
+    fn of_a_gpu(&mut self, inputs: &Inputs<'_>) -> Result<(Option<*const u8>, Option<*mut u8>)> {
+        let given = [
+            ("device_denominator", inputs.device_denominator.is_some()),
+            ("stream", inputs.stream.is_some()),
+            ("report", inputs.report.is_some()),
+        ];
+        if let (None, Some((field, _))) = (self.site.gpu(), given.iter().find(|given| given.1)) {
+            let reason = "the plan's device is the CPU; it is for runs on a GPU";
+            return Err(Error::Unexpected { field, reason });
+        }
+        let denominator = match &inputs.device_denominator {
+            None => None,
+            Some(_) if self.problem.reduction != Reduction::Mean => {
+                let reason = "only a mean has a denominator";
+                return Err(Error::Unexpected { field: "device_denominator", reason });
+            }
+            Some(_) if inputs.denominator != Denominator::Default => {
+                let reason = "denominator is given too";
+                return Err(Error::Unexpected { field: "device_denominator", reason });
+            }
+            Some(view) => Some(self.packed("device_denominator", view, DType::F32, 1, false)?),
+        };
+        let report = match &inputs.report {
+            Some(view) => Some(
+                self.packed("report", &view.read_too(), DType::I64, Report::LEN, true)?.cast_mut(),
+            ),
+            None => None,
+        };
+        Ok((denominator, report))
     }
 
     fn weights(
@@ -335,9 +401,24 @@ impl<'p> Checks<'p> {
         if !start.is_multiple_of(dtype.size()) {
             return Err(Error::Misaligned { field, address: start, alignment: dtype.size() });
         }
+        self.reachable(field, view.memory, start)?;
         let end = start.saturating_add(span.saturating_mul(dtype.size()));
         self.keep(Region { field, start, end, written });
         Ok(())
+    }
+
+    /// Whether the device can use the memory.
+    fn reachable(&self, field: &'static str, memory: Memory, address: usize) -> Result<()> {
+        let of_gpu = |ordinal| format!("memory of CUDA {ordinal}");
+        let given = match (memory, self.site.gpu()) {
+            (Memory::Unknown, Some(_)) => self.site.foreign(address),
+            (Memory::Unknown, None) | (Memory::Host, None) => None,
+            (Memory::Gpu(own), Some(ordinal)) if own == ordinal => None,
+            (Memory::Gpu(other), _) => Some(of_gpu(other)),
+            (Memory::Host, Some(_)) => Some("memory of the CPU".into()),
+        };
+        let needed = || self.site.gpu().map_or("memory of the CPU".into(), of_gpu);
+        given.map_or(Ok(()), |given| Err(Error::mismatch(field, given, needed())))
     }
 
     fn promised_alignment(&self, field: &'static str, tensor: &Strided) -> Result<()> {
@@ -361,12 +442,8 @@ impl<'p> Checks<'p> {
         *free.expect("as many slots as a call has buffers") = Some(region);
     }
 
-    fn finish(
-        mut self,
-        mut call: Call,
-        workspace: &mut Workspace<'_>,
-        needed: usize,
-    ) -> Result<Call> {
+    fn finish(mut self, mut call: Call, workspace: &mut Workspace<'_>) -> Result<Call> {
+        let needed = self.site.workspace_size(call.rows);
         let (data, given) = (workspace.data(), workspace.size());
         if given < needed {
             return Err(Error::WorkspaceTooSmall { given, needed });
@@ -378,6 +455,7 @@ impl<'p> Checks<'p> {
         if !start.is_multiple_of(alignment) {
             return Err(Error::Misaligned { field: "workspace", address: start, alignment });
         }
+        self.reachable("workspace", workspace.memory(), start)?;
         self.keep(Region {
             field: "workspace",
             start,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cpu::parallel::{ParallelFor, Threads};
-use crate::{Device, Result};
+use crate::cuda::engine::Engine;
+use crate::{Device, DeviceKind, Result};
 
 /// How to make a [`Context`]. The default chooses the device itself and uses all processors.
 ///
@@ -77,7 +78,14 @@ impl Default for ContextOptions {
 #[derive(Clone)]
 pub struct Context {
     device: Device,
-    threads: Arc<Threads>,
+    backend: Backend,
+}
+
+/// What computes.
+#[derive(Clone)]
+pub(crate) enum Backend {
+    Cpu(Arc<Threads>),
+    Cuda(Arc<Engine>),
 }
 
 impl Context {
@@ -86,20 +94,31 @@ impl Context {
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for a number of threads that is too large or
     /// contradicts `parallel_for`; [`Error::Resource`](crate::Error::Resource) if a thread could
-    /// not be started.
+    /// not be started; [`Error::Unavailable`](crate::Error::Unavailable) or
+    /// [`Error::Cuda`](crate::Error::Cuda) if a GPU that was asked for cannot be used.
     pub fn new(options: ContextOptions) -> Result<Self> {
         let threads = Threads::new(options.threads, options.parallel_for)?;
-        Ok(Context { device: options.device, threads: Arc::new(threads) })
+        let backend = match options.device.kind() {
+            DeviceKind::Cpu => Backend::Cpu(Arc::new(threads)),
+            DeviceKind::Cuda { ordinal } => {
+                Backend::Cuda(Engine::open(ordinal, options.cache_directory.as_deref())?)
+            }
+        };
+        Ok(Context { device: options.device, backend })
     }
 
     /// The CPU, on rayon's global pool.
     pub fn cpu() -> Self {
-        Context { device: Device::cpu(), threads: Arc::new(Threads::Shared) }
+        Context { device: Device::cpu(), backend: Backend::Cpu(Arc::new(Threads::Shared)) }
     }
 
-    /// The device that [`Device::auto`] chooses.
+    /// The device that [`Device::auto`] chooses; the CPU if that cannot be opened.
     pub fn auto() -> Self {
-        Context { device: Device::auto(), threads: Arc::new(Threads::Shared) }
+        let on = |device| Context::new(ContextOptions::default().device(device));
+        on(Device::auto()).unwrap_or_else(|reason| {
+            let device = Device::cpu_because(reason);
+            Context { device, backend: Backend::Cpu(Arc::new(Threads::Shared)) }
+        })
     }
 
     /// The device.
@@ -107,8 +126,8 @@ impl Context {
         &self.device
     }
 
-    pub(crate) fn threads(&self) -> &Arc<Threads> {
-        &self.threads
+    pub(crate) fn backend(&self) -> &Backend {
+        &self.backend
     }
 }
 

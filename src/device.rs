@@ -1,7 +1,9 @@
 //! Where a plan runs.
 
 use std::fmt;
+use std::sync::Arc;
 
+use crate::cuda::engine;
 use crate::{Error, Result};
 
 /// A kind of device.
@@ -21,10 +23,8 @@ pub enum DeviceKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     kind: DeviceKind,
-    fallback: Option<&'static str>,
+    fallback: Option<Arc<str>>,
 }
-
-const NO_CUDA: &str = "this build of xent has no CUDA runtime";
 
 impl Device {
     /// The processor.
@@ -35,12 +35,16 @@ impl Device {
     /// The GPU with this number.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where there is no CUDA runtime, which today is everywhere.
+    /// [`Error::Unavailable`](crate::Error::Unavailable) if there is no such GPU, or something that it
+    /// needs is missing: a driver, or NVRTC, which compiles the kernels.
     pub fn cuda(ordinal: u32) -> Result<Self> {
-        Err(Error::Unsupported {
-            what: format!("CUDA device {ordinal}"),
-            instead: format!("{NO_CUDA}, use the CPU"),
-        })
+        match engine::probe(ordinal).map_err(Error::from) {
+            Ok(()) => Ok(Device { kind: DeviceKind::Cuda { ordinal }, fallback: None }),
+            Err(Error::Unavailable { what }) => {
+                Err(Error::Unavailable { what: format!("CUDA device {ordinal}: {what}") })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The first GPU where everything that it needs is there, else the CPU;
@@ -48,10 +52,18 @@ impl Device {
     ///
     /// ```
     /// let device = xent::Device::auto();
-    /// println!("{device}"); // "CPU (this build of xent has no CUDA runtime)"
+    /// println!("{device}"); // "CUDA 0", or "CPU (libcuda.so.1, the NVIDIA driver, was not found; ...)"
     /// ```
-    pub const fn auto() -> Self {
-        Device { kind: DeviceKind::Cpu, fallback: Some(NO_CUDA) }
+    pub fn auto() -> Self {
+        match engine::probe(0) {
+            Ok(()) => Device { kind: DeviceKind::Cuda { ordinal: 0 }, fallback: None },
+            Err(reason) => Device::cpu_because(reason.into()),
+        }
+    }
+
+    /// The processor, in the place of a GPU that is not there for a reason.
+    pub(crate) fn cpu_because(reason: Error) -> Self {
+        Device { kind: DeviceKind::Cpu, fallback: Some(reason.to_string().into()) }
     }
 
     /// Which device this is.
@@ -60,8 +72,8 @@ impl Device {
     }
 
     /// Why [`Device::auto`] chose the CPU; `None` for a GPU, and for a device that was asked for.
-    pub const fn fallback_reason(&self) -> Option<&'static str> {
-        self.fallback
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.fallback.as_deref()
     }
 }
 
@@ -71,7 +83,7 @@ impl fmt::Display for Device {
             DeviceKind::Cpu => f.write_str("CPU")?,
             DeviceKind::Cuda { ordinal } => write!(f, "CUDA {ordinal}")?,
         }
-        match self.fallback {
+        match &self.fallback {
             Some(reason) => write!(f, " ({reason})"),
             None => Ok(()),
         }

@@ -1,4 +1,5 @@
 //! Element types.
+#![allow(unsafe_code)] // elements as bytes
 
 use std::fmt;
 
@@ -93,3 +94,15 @@ macro_rules! element {
 }
 
 element! { f32 => F32, f16 => F16, bf16 => BF16, f64 => F64, i64 => I64, i32 => I32, u32 => U32, u8 => U8 }
+
+/// The bytes of elements.
+pub(crate) fn bytes<T: Element>(elements: &[T]) -> &[u8] {
+    // SAFETY: elements are plain numbers without padding.
+    unsafe { std::slice::from_raw_parts(elements.as_ptr().cast(), size_of_val(elements)) }
+}
+
+/// The bytes of elements, to write.
+pub(crate) fn bytes_mut<T: Element>(elements: &mut [T]) -> &mut [u8] {
+    // SAFETY: elements are plain numbers without padding, of which any bytes are one.
+    unsafe { std::slice::from_raw_parts_mut(elements.as_mut_ptr().cast(), size_of_val(elements)) }
+}

@@ -70,6 +70,18 @@ pub enum Error {
         /// What works instead.
         instead: String,
     },
+    /// Something that computing on a GPU needs is not there.
+    Unavailable {
+        /// What is missing, and how to get it.
+        what: String,
+    },
+    /// A call of the CUDA driver failed.
+    Cuda {
+        /// The call and the driver's words.
+        what: String,
+        /// The driver's result code.
+        code: i32,
+    },
     /// Threads or memory could not be had from the system.
     Resource {
         /// What failed.
@@ -129,7 +141,9 @@ impl fmt::Display for Error {
                 write!(f, "workspace: {given} bytes given, but {needed} are needed")
             }
             Error::Unsupported { what, instead } => write!(f, "{what}: not supported; {instead}"),
-            Error::Resource { what } => f.write_str(what),
+            Error::Unavailable { what } | Error::Cuda { what, .. } | Error::Resource { what } => {
+                f.write_str(what)
+            }
             Error::InvalidTarget { row, value, classes } => {
                 write!(f, "targets: row {row} holds {value}, which is not in [0, {classes})")
             }

@@ -15,7 +15,7 @@
 //!     .ignore_index(-100)
 //!     .outputs(Outputs::LOSS | Outputs::DLOGITS | Outputs::CORRECT);
 //! let plan = Plan::new(&Context::auto(), &problem)?;
-//! let mut workspace = plan.workspace(3);
+//! let mut workspace = plan.workspace(3)?;
 //!
 //! let logits = [1.0f32, 2.0, 3.0, 2.0, 4.0, 6.0, 0.0, 0.0, f32::NAN];
 //! let targets = [0i64, 2, -100]; // the last row is not counted, and not read
@@ -96,11 +96,16 @@ mod cpu;
 #[cfg(all(feature = "cuda", target_os = "linux"))]
 #[doc(hidden)] // for tests and tools of this repository; no part of the API
 pub mod cuda;
+#[cfg(not(all(feature = "cuda", target_os = "linux")))]
+#[path = "cuda/absent.rs"]
+mod cuda;
 mod device;
 mod dtype;
 mod error;
 mod plan;
 mod problem;
+mod report;
+mod stream;
 mod tensor;
 mod view;
 mod workspace;
@@ -109,12 +114,16 @@ pub use args::{Args, BackwardArgs, Denominator};
 pub use context::{Context, ContextOptions};
 pub use cpu::parallel::ParallelFor;
 pub use cpu::reference;
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+pub use cuda::interop::{Lent, LentMut};
 pub use device::{Device, DeviceKind};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use half::{bf16, f16};
 pub use plan::Plan;
 pub use problem::{EmptyMean, Outputs, Problem, Reduction};
+pub use report::Report;
+pub use stream::Stream;
 pub use tensor::Tensor;
 pub use view::{Layout, View, ViewMut};
 pub use workspace::Workspace;

@@ -3,10 +3,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::call::Call;
+use crate::call::{Call, Site};
+use crate::context::Backend;
 use crate::cpu::parallel::Threads;
 use crate::cpu::{self, Pass};
-use crate::{Args, BackwardArgs, Context, Device, Problem, Result, Workspace};
+use crate::cuda::kernels::Kernels;
+use crate::{
+    Args, BackwardArgs, Context, DType, Device, DeviceKind, Error, Problem, Report, Result, Stream,
+    View, Workspace,
+};
 
 /// A problem that is ready to run on a device, as often as one likes and from any thread at once.
 ///
@@ -15,7 +20,7 @@ use crate::{Args, BackwardArgs, Context, Device, Problem, Result, Workspace};
 ///
 /// let problem = Problem::new(DType::F32, 3).outputs(Outputs::LOSS | Outputs::DLOGITS);
 /// let plan = Plan::new(&Context::auto(), &problem)?;
-/// let mut workspace = plan.workspace(2);
+/// let mut workspace = plan.workspace(2)?;
 ///
 /// let logits = [1.0f32, 2.0, 3.0, 2.0, 4.0, 6.0];
 /// let (mut loss, mut dlogits) = (0f32, [0f32; 6]);
@@ -29,7 +34,14 @@ use crate::{Args, BackwardArgs, Context, Device, Problem, Result, Workspace};
 pub struct Plan {
     problem: Problem,
     device: Device,
-    threads: Arc<Threads>,
+    runner: Runner,
+}
+
+/// What computes a plan.
+#[derive(Clone)]
+enum Runner {
+    Cpu(Arc<Threads>),
+    Cuda(Arc<Kernels>),
 }
 
 impl Plan {
@@ -37,14 +49,22 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) for the first field of the problem that is
-    /// outside its range or contradicts another.
+    /// outside its range or contradicts another. On a GPU, also
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for `f64` logits, and those of compiling and
+    /// loading.
     pub fn new(context: &Context, problem: &Problem) -> Result<Self> {
         problem.validate()?;
-        Ok(Plan {
-            problem: problem.clone(),
-            device: context.device().clone(),
-            threads: Arc::clone(context.threads()),
-        })
+        let runner = match context.backend() {
+            Backend::Cpu(threads) => Runner::Cpu(Arc::clone(threads)),
+            Backend::Cuda(_) if problem.logits == DType::F64 => {
+                return Err(Error::Unsupported {
+                    what: "logits of type f64 on a GPU".into(),
+                    instead: "use f32, f16 or bf16, or the CPU".into(),
+                });
+            }
+            Backend::Cuda(engine) => Runner::Cuda(engine.kernels(problem)?),
+        };
+        Ok(Plan { problem: problem.clone(), device: context.device().clone(), runner })
     }
 
     /// The problem.
@@ -58,23 +78,34 @@ impl Plan {
     }
 
     /// The name of what computes it, for logs.
-    pub fn kernel_name(&self) -> &'static str {
-        cpu::kernel_name(&self.problem)
+    pub fn kernel_name(&self) -> &str {
+        match &self.runner {
+            Runner::Cpu(_) => cpu::kernel_name(&self.problem),
+            Runner::Cuda(kernels) => kernels.name(),
+        }
     }
 
     /// The size in bytes of the workspace that a run of so many rows needs: a multiple of
     /// [`Workspace::ALIGNMENT`], never 0, and `usize::MAX` if it is more than that.
     pub fn workspace_size(&self, rows: usize) -> usize {
-        let size = cpu::workspace_size(&self.problem, rows);
+        let size = match &self.runner {
+            Runner::Cpu(_) => cpu::workspace_size(&self.problem, rows),
+            Runner::Cuda(kernels) => kernels.workspace_size(&self.problem, rows),
+        };
         size.checked_next_multiple_of(Workspace::ALIGNMENT).unwrap_or(usize::MAX)
     }
 
     /// Allocates a workspace for runs of up to so many rows.
     ///
-    /// # Panics
-    /// As [`Vec`] does if there is not so much memory.
-    pub fn workspace(&self, rows: usize) -> Workspace<'static> {
-        Workspace::allocate(self.workspace_size(rows))
+    /// # Errors
+    /// [`Error::Resource`](crate::Error::Resource) or [`Error::Cuda`](crate::Error::Cuda) if there is
+    /// not so much memory.
+    pub fn workspace(&self, rows: usize) -> Result<Workspace<'static>> {
+        let size = self.workspace_size(rows);
+        match &self.runner {
+            Runner::Cpu(_) => Workspace::allocate(size),
+            Runner::Cuda(kernels) => Ok(Workspace::on_gpu(kernels.allocate(size)?)),
+        }
     }
 
     /// Computes all outputs of the problem in one call.
@@ -88,9 +119,8 @@ impl Plan {
     /// [`Error::InvalidTarget`](crate::Error::InvalidTarget) for a class index that is no class.
     /// No output has then been written.
     pub fn run(&self, args: Args<'_>, workspace: &mut Workspace<'_>) -> Result<()> {
-        let size = |rows| self.workspace_size(rows);
-        let call = Call::forward(&self.problem, args, workspace, size)?;
-        cpu::run(&self.problem, &call, Pass::Forward, &self.threads)
+        let call = Call::forward(&self.problem, args, workspace, self)?;
+        self.compute(&call, Pass::Forward)
     }
 
     /// Computes the gradient from the statistics of a run, for an upstream gradient that was not
@@ -102,9 +132,58 @@ impl Plan {
     /// As [`Plan::run`]; [`Error::Unsupported`](crate::Error::Unsupported) where the problem does
     /// not name `STATS`.
     pub fn backward(&self, args: BackwardArgs<'_>, workspace: &mut Workspace<'_>) -> Result<()> {
-        let size = |rows| self.workspace_size(rows);
-        let call = Call::backward(&self.problem, args, workspace, size)?;
-        cpu::run(&self.problem, &call, Pass::Backward, &self.threads)
+        let call = Call::backward(&self.problem, args, workspace, self)?;
+        self.compute(&call, Pass::Backward)
+    }
+
+    /// Waits for a stream of a GPU and reads a report that runs have written. The only call that
+    /// synchronises.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) on the CPU, where a run refuses such targets
+    /// itself; a report that is not four `i64` in memory of the GPU;
+    /// [`Error::Cuda`](crate::Error::Cuda) if the GPU failed.
+    pub fn report<'a>(
+        &self,
+        report: impl Into<View<'a>>,
+        stream: impl Into<Stream<'a>>,
+    ) -> Result<Report> {
+        let Runner::Cuda(kernels) = &self.runner else {
+            return Err(Error::Unsupported {
+                what: "a report of a plan on the CPU".into(),
+                instead: "a run answers with an error".into(),
+            });
+        };
+        let address = Call::report(&self.problem, &report.into(), self)?;
+        let [count, row, value, _] = kernels.read(address, stream.into().as_raw())?;
+        Ok(Report { count, row, value })
+    }
+
+    fn compute(&self, call: &Call, pass: Pass) -> Result<()> {
+        match &self.runner {
+            Runner::Cpu(threads) => cpu::run(&self.problem, call, pass, threads),
+            Runner::Cuda(kernels) => kernels.run(&self.problem, call, pass == Pass::Backward),
+        }
+    }
+}
+
+impl Site for Plan {
+    fn gpu(&self) -> Option<u32> {
+        match self.device.kind() {
+            DeviceKind::Cpu => None,
+            DeviceKind::Cuda { ordinal } => Some(ordinal),
+        }
+    }
+
+    fn foreign(&self, address: usize) -> Option<String> {
+        match &self.runner {
+            Runner::Cpu(_) => None,
+            Runner::Cuda(kernels) => kernels.foreign(address),
+        }
+    }
+
+    fn workspace_size(&self, rows: usize) -> usize {
+        Plan::workspace_size(self, rows)
     }
 }
 

@@ -1,8 +1,13 @@
 //! A tensor for those who have none yet.
 
+use std::borrow::Cow;
+
 use half::{bf16, f16};
 
-use crate::{DType, Device, Element, Error, Layout, Result, View, ViewMut};
+use crate::context::Backend;
+use crate::cuda::buffer::Buffer;
+use crate::dtype::{bytes, bytes_mut};
+use crate::{Context, DType, Device, Element, Error, Layout, Result, View, ViewMut};
 
 /// An owned, packed, row-major tensor.
 ///
@@ -15,15 +20,21 @@ use crate::{DType, Device, Element, Error, Layout, Result, View, ViewMut};
 /// assert_eq!(half.to_vec::<xent::f16>()?[5].to_f32(), 6.0);
 /// # Ok::<(), xent::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Tensor {
     data: Data,
     shape: Vec<usize>,
     device: Device,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 enum Data {
+    Host(Elements),
+    Gpu(Buffer, DType),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Elements {
     F32(Vec<f32>),
     F16(Vec<f16>),
     BF16(Vec<bf16>),
@@ -38,14 +49,14 @@ enum Data {
 macro_rules! with_data {
     ($data:expr, $vec:ident => $body:expr) => {
         match $data {
-            Data::F32($vec) => $body,
-            Data::F16($vec) => $body,
-            Data::BF16($vec) => $body,
-            Data::F64($vec) => $body,
-            Data::I64($vec) => $body,
-            Data::I32($vec) => $body,
-            Data::U32($vec) => $body,
-            Data::U8($vec) => $body,
+            Elements::F32($vec) => $body,
+            Elements::F16($vec) => $body,
+            Elements::BF16($vec) => $body,
+            Elements::F64($vec) => $body,
+            Elements::I64($vec) => $body,
+            Elements::I32($vec) => $body,
+            Elements::U32($vec) => $body,
+            Elements::U8($vec) => $body,
         }
     };
 }
@@ -56,18 +67,46 @@ impl Tensor {
     /// # Errors
     /// [`Error::Mismatch`] if the product of the shape overflows.
     pub fn zeros(dtype: DType, shape: &[usize]) -> Result<Self> {
-        let len = len(shape)?;
-        let data = match dtype {
-            DType::F32 => Data::F32(vec![0.0; len]),
-            DType::F16 => Data::F16(vec![f16::ZERO; len]),
-            DType::BF16 => Data::BF16(vec![bf16::ZERO; len]),
-            DType::F64 => Data::F64(vec![0.0; len]),
-            DType::I64 => Data::I64(vec![0; len]),
-            DType::I32 => Data::I32(vec![0; len]),
-            DType::U32 => Data::U32(vec![0; len]),
-            DType::U8 => Data::U8(vec![0; len]),
-        };
+        let data = Data::Host(Elements::zeros(dtype, len(shape)?));
         Ok(Tensor { data, shape: shape.to_vec(), device: Device::cpu() })
+    }
+
+    /// A copy on the device of a context. From or to a GPU, it waits for all that the GPU does.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`] if the GPU has not so much memory, or failed.
+    pub fn to(&self, context: &Context) -> Result<Tensor> {
+        let elements = self.elements()?;
+        let data = match context.backend() {
+            Backend::Cpu(_) => Data::Host(elements.into_owned()),
+            Backend::Cuda(engine) => {
+                let bytes = with_data!(&*elements, vec => bytes(vec));
+                let buffer = engine.allocate(bytes.len())?;
+                buffer.write(bytes)?;
+                Data::Gpu(buffer, self.dtype())
+            }
+        };
+        Ok(Tensor { data, shape: self.shape.clone(), device: context.device().clone() })
+    }
+
+    /// The elements, copied if a GPU has them.
+    fn elements(&self) -> Result<Cow<'_, Elements>> {
+        match &self.data {
+            Data::Host(elements) => Ok(Cow::Borrowed(elements)),
+            Data::Gpu(buffer, dtype) => {
+                let mut elements = Elements::zeros(*dtype, self.len());
+                with_data!(&mut elements, vec => buffer.read(bytes_mut(vec)))?;
+                Ok(Cow::Owned(elements))
+            }
+        }
+    }
+
+    /// What only a tensor on the CPU can do.
+    fn not_here(&self) -> Error {
+        Error::Unsupported {
+            what: format!("the elements of a tensor on {}, in place", self.device),
+            instead: "take a copy by to_vec, or to(&Context::cpu())".into(),
+        }
     }
 
     /// A tensor on the CPU with a copy of these elements.
@@ -86,10 +125,10 @@ impl Tensor {
 
     /// The type of the elements.
     pub fn dtype(&self) -> DType {
-        fn dtype<T: Element>(_: &[T]) -> DType {
-            T::DTYPE
+        match &self.data {
+            Data::Host(elements) => elements.dtype(),
+            Data::Gpu(_, dtype) => *dtype,
         }
-        with_data!(&self.data, vec => dtype(vec))
     }
 
     /// The size of each axis.
@@ -104,7 +143,7 @@ impl Tensor {
 
     /// The number of elements.
     pub fn len(&self) -> usize {
-        with_data!(&self.data, vec => vec.len())
+        self.shape.iter().product()
     }
 
     /// Whether there is no element.
@@ -115,49 +154,49 @@ impl Tensor {
     /// The elements.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if they are of another type.
+    /// [`Error::Mismatch`] if they are of another type, [`Error::Unsupported`] if a GPU has them.
     pub fn as_slice<T: Element>(&self) -> Result<&[T]> {
-        let other = Error::mismatch("tensor", self.dtype(), T::DTYPE);
-        let any: &dyn std::any::Any = with_data!(&self.data, vec => vec);
-        any.downcast_ref::<Vec<T>>().map(Vec::as_slice).ok_or(other)
+        match &self.data {
+            Data::Host(elements) => elements.as_slice(),
+            Data::Gpu(..) => Err(self.not_here()),
+        }
     }
 
     /// The elements, to write.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if they are of another type.
+    /// [`Error::Mismatch`] if they are of another type, [`Error::Unsupported`] if a GPU has them.
     pub fn as_mut_slice<T: Element>(&mut self) -> Result<&mut [T]> {
-        let other = Error::mismatch("tensor", self.dtype(), T::DTYPE);
-        let any: &mut dyn std::any::Any = with_data!(&mut self.data, vec => vec);
+        let (other, not_here) =
+            (Error::mismatch("tensor", self.dtype(), T::DTYPE), self.not_here());
+        let Data::Host(elements) = &mut self.data else { return Err(not_here) };
+        let any: &mut dyn std::any::Any = with_data!(elements, vec => vec);
         any.downcast_mut::<Vec<T>>().map(Vec::as_mut_slice).ok_or(other)
     }
 
-    /// A copy of the elements.
+    /// A copy of the elements. From a GPU, it waits for all that the GPU does.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if they are of another type.
+    /// [`Error::Mismatch`] if they are of another type, [`Error::Cuda`] if the GPU failed.
     pub fn to_vec<T: Element>(&self) -> Result<Vec<T>> {
-        self.as_slice().map(<[T]>::to_vec)
+        self.elements()?.as_slice().map(<[T]>::to_vec)
     }
 
-    /// The same numbers as another floating-point type, rounded to nearest even.
+    /// The same numbers as another floating-point type, rounded to nearest even, on the same device.
+    /// A GPU's are converted on the CPU.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] from or to an integer type.
+    /// [`Error::Unsupported`] from or to an integer type, [`Error::Cuda`] if the GPU failed.
     pub fn cast(&self, dtype: DType) -> Result<Tensor> {
-        let wide: Vec<f64> = match &self.data {
-            Data::F32(vec) => vec.iter().map(|&x| x.into()).collect(),
-            Data::F16(vec) => vec.iter().map(|&x| x.into()).collect(),
-            Data::BF16(vec) => vec.iter().map(|&x| x.into()).collect(),
-            Data::F64(vec) => vec.clone(),
-            _ => return Err(self.no_cast(dtype)),
-        };
-        let data = match dtype {
-            DType::F32 => Data::F32(wide.iter().map(|&x| x as f32).collect()),
-            DType::F16 => Data::F16(wide.iter().map(|&x| f16::from_f32(odd_f32(x))).collect()),
-            DType::BF16 => Data::BF16(wide.iter().map(|&x| bf16::from_f32(odd_f32(x))).collect()),
-            DType::F64 => Data::F64(wide),
-            _ => return Err(self.no_cast(dtype)),
+        let cast = self.elements()?.cast(dtype).ok_or_else(|| self.no_cast(dtype))?;
+        let data = match &self.data {
+            Data::Host(_) => Data::Host(cast),
+            Data::Gpu(buffer, _) => {
+                let bytes = with_data!(&cast, vec => bytes(vec));
+                let buffer = buffer.another(bytes.len())?;
+                buffer.write(bytes)?;
+                Data::Gpu(buffer, dtype)
+            }
         };
         Ok(Tensor { data, shape: self.shape.clone(), device: self.device.clone() })
     }
@@ -195,6 +234,82 @@ impl Tensor {
     }
 }
 
+impl Elements {
+    fn zeros(dtype: DType, len: usize) -> Self {
+        match dtype {
+            DType::F32 => Elements::F32(vec![0.0; len]),
+            DType::F16 => Elements::F16(vec![f16::ZERO; len]),
+            DType::BF16 => Elements::BF16(vec![bf16::ZERO; len]),
+            DType::F64 => Elements::F64(vec![0.0; len]),
+            DType::I64 => Elements::I64(vec![0; len]),
+            DType::I32 => Elements::I32(vec![0; len]),
+            DType::U32 => Elements::U32(vec![0; len]),
+            DType::U8 => Elements::U8(vec![0; len]),
+        }
+    }
+
+    fn dtype(&self) -> DType {
+        fn dtype<T: Element>(_: &[T]) -> DType {
+            T::DTYPE
+        }
+        with_data!(self, vec => dtype(vec))
+    }
+
+    fn as_slice<T: Element>(&self) -> Result<&[T]> {
+        let any: &dyn std::any::Any = with_data!(self, vec => vec);
+        let slice = any.downcast_ref::<Vec<T>>().map(Vec::as_slice);
+        slice.ok_or_else(|| Error::mismatch("tensor", self.dtype(), T::DTYPE))
+    }
+
+    /// As another floating-point type; `None` from or to an integer type.
+    fn cast(&self, dtype: DType) -> Option<Elements> {
+        let wide: Vec<f64> = match self {
+            Elements::F32(vec) => vec.iter().map(|&x| x.into()).collect(),
+            Elements::F16(vec) => vec.iter().map(|&x| x.into()).collect(),
+            Elements::BF16(vec) => vec.iter().map(|&x| x.into()).collect(),
+            Elements::F64(vec) => vec.clone(),
+            _ => return None,
+        };
+        let round = |x: &f64| odd_f32(*x);
+        Some(match dtype {
+            DType::F32 => Elements::F32(wide.iter().map(|&x| x as f32).collect()),
+            DType::F16 => Elements::F16(wide.iter().map(round).map(f16::from_f32).collect()),
+            DType::BF16 => Elements::BF16(wide.iter().map(round).map(bf16::from_f32).collect()),
+            DType::F64 => Elements::F64(wide),
+            _ => return None,
+        })
+    }
+}
+
+/// The same shape, type and elements, on whichever device. A GPU's are copied to be compared; where
+/// that fails they are not equal.
+impl PartialEq for Tensor {
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (self.elements(), other.elements()) {
+            (Ok(mine), Ok(others)) => mine == others,
+            _ => false,
+        };
+        same && self.shape == other.shape
+    }
+}
+
+/// A copy on the same device.
+///
+/// # Panics
+/// If the GPU of a tensor has no more memory, or failed.
+impl Clone for Tensor {
+    fn clone(&self) -> Self {
+        let data = match &self.data {
+            Data::Host(elements) => Data::Host(elements.clone()),
+            Data::Gpu(buffer, dtype) => {
+                let copy = buffer.duplicate().unwrap_or_else(|error| panic!("a copy: {error}"));
+                Data::Gpu(copy, *dtype)
+            }
+        };
+        Tensor { data, shape: self.shape.clone(), device: self.device.clone() }
+    }
+}
+
 /// Rounds to odd: of the two neighbours of an inexact number, the one with the last bit set. What
 /// is then rounded to 16 bits is as if it had been rounded once. (`half` drops bits of an `f64`.)
 fn odd_f32(x: f64) -> f32 {
@@ -217,7 +332,10 @@ fn len(shape: &[usize]) -> Result<usize> {
 /// The tensor with its last axis as class axis, if it has several; else its elements.
 impl<'a> From<&'a Tensor> for View<'a> {
     fn from(tensor: &'a Tensor) -> Self {
-        let view: View<'_> = with_data!(&tensor.data, vec => vec.into());
+        let view: View<'_> = match &tensor.data {
+            Data::Host(elements) => with_data!(elements, vec => vec.into()),
+            Data::Gpu(buffer, dtype) => buffer.view(tensor.len(), *dtype),
+        };
         match tensor.last_axis_layout() {
             Some(layout) => view.layout(layout),
             None => view,
@@ -229,7 +347,11 @@ impl<'a> From<&'a Tensor> for View<'a> {
 impl<'a> From<&'a mut Tensor> for ViewMut<'a> {
     fn from(tensor: &'a mut Tensor) -> Self {
         let layout = tensor.last_axis_layout();
-        let view: ViewMut<'_> = with_data!(&mut tensor.data, vec => vec.into());
+        let len = tensor.len();
+        let view: ViewMut<'_> = match &mut tensor.data {
+            Data::Host(elements) => with_data!(elements, vec => vec.into()),
+            Data::Gpu(buffer, dtype) => buffer.view_mut(len, *dtype),
+        };
         match layout {
             Some(layout) => view.layout(layout),
             None => view,

@@ -100,6 +100,17 @@ impl Layout {
     }
 }
 
+/// Whose memory a buffer is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// The processor's.
+    Host,
+    /// That of the GPU with this number.
+    Gpu(u32),
+    /// Whatever the address says.
+    Unknown,
+}
+
 /// A buffer that a run reads, with the type of its elements.
 ///
 /// Made from a slice, it is packed; [`View::layout`] says otherwise.
@@ -109,24 +120,31 @@ pub struct View<'a> {
     pub(crate) len: usize,
     pub(crate) dtype: DType,
     pub(crate) layout: Option<Layout>,
+    pub(crate) memory: Memory,
     borrow: PhantomData<&'a [u8]>,
 }
 
 impl<'a> View<'a> {
-    /// A view of `len` elements from an address that did not come from a Rust slice.
+    /// A view of `len` elements from an address that did not come from a Rust slice, of the
+    /// processor's memory or of a GPU's.
     ///
     /// A null or misaligned address is refused when the view is used.
     ///
     /// # Safety
     /// If not null, `data` points to `len` initialised elements of `dtype` that stay readable, and
-    /// are not written by others, for `'a`.
+    /// are not written by others, for `'a`; on a GPU until the stream has done the work.
     pub const unsafe fn from_raw(data: *const u8, len: usize, dtype: DType) -> Self {
-        View { data, len, dtype, layout: None, borrow: PhantomData }
+        View { data, len, dtype, layout: None, memory: Memory::Unknown, borrow: PhantomData }
     }
 
     /// The same elements seen with this layout. It is checked when the view is used.
     pub const fn layout(mut self, layout: Layout) -> Self {
         self.layout = Some(layout);
+        self
+    }
+
+    pub(crate) const fn in_memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
         self
     }
 }
@@ -140,25 +158,32 @@ pub struct ViewMut<'a> {
     pub(crate) len: usize,
     pub(crate) dtype: DType,
     pub(crate) layout: Option<Layout>,
+    pub(crate) memory: Memory,
     borrow: PhantomData<&'a mut [u8]>,
 }
 
 impl<'a> ViewMut<'a> {
-    /// A view of `len` elements to an address that did not come from a Rust slice.
+    /// A view of `len` elements to an address that did not come from a Rust slice, of the processor's
+    /// memory or of a GPU's.
     ///
     /// A null or misaligned address is refused when the view is used.
     ///
     /// # Safety
     /// If not null, `data` points to `len` elements of `dtype` that stay writable, and are neither
-    /// read nor written by others, for `'a`. Other views of the same call may overlap them: the
+    /// read nor written by others, for `'a`; on a GPU until the stream has done the work. Other views of the same call may overlap them: the
     /// run refuses that, or allows it where it says so.
     pub const unsafe fn from_raw(data: *mut u8, len: usize, dtype: DType) -> Self {
-        ViewMut { data, len, dtype, layout: None, borrow: PhantomData }
+        ViewMut { data, len, dtype, layout: None, memory: Memory::Unknown, borrow: PhantomData }
     }
 
     /// The same elements seen with this layout. It is checked when the view is used.
     pub const fn layout(mut self, layout: Layout) -> Self {
         self.layout = Some(layout);
+        self
+    }
+
+    pub(crate) const fn in_memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
         self
     }
 
@@ -169,6 +194,7 @@ impl<'a> ViewMut<'a> {
             len: self.len,
             dtype: self.dtype,
             layout: self.layout,
+            memory: self.memory,
             borrow: PhantomData,
         }
     }
@@ -193,7 +219,9 @@ impl<'a, T: Element> From<&'a T> for View<'a> {
 impl<'a, T: Element> From<&'a [T]> for View<'a> {
     fn from(slice: &'a [T]) -> Self {
         // SAFETY: a shared slice is readable and unchanging for 'a.
-        unsafe { View::from_raw(slice.as_ptr().cast(), slice.len(), T::DTYPE) }
+        unsafe {
+            View::from_raw(slice.as_ptr().cast(), slice.len(), T::DTYPE).in_memory(Memory::Host)
+        }
     }
 }
 
@@ -219,7 +247,10 @@ impl<'a, T: Element> From<&'a mut T> for ViewMut<'a> {
 impl<'a, T: Element> From<&'a mut [T]> for ViewMut<'a> {
     fn from(slice: &'a mut [T]) -> Self {
         // SAFETY: an exclusive slice is ours alone for 'a.
-        unsafe { ViewMut::from_raw(slice.as_mut_ptr().cast(), slice.len(), T::DTYPE) }
+        unsafe {
+            ViewMut::from_raw(slice.as_mut_ptr().cast(), slice.len(), T::DTYPE)
+                .in_memory(Memory::Host)
+        }
     }
 }
 

@@ -148,7 +148,7 @@ fn one_plan_on_eight_threads() {
             let (plan, case) = (&plan, Case::random(problem.clone(), rows, seed));
             scope.spawn(move || {
                 let expected = case.bits();
-                let mut workspace = plan.workspace(rows);
+                let mut workspace = plan.workspace(rows).unwrap();
                 for _ in 0..if cfg!(miri) { 1 } else { 10 } {
                     let packed = Place::packed(rows, classes);
                     let bits = case.bits_of(&packed, |args| plan.run(args, &mut workspace));
@@ -230,7 +230,7 @@ mod float_env {
     fn any_rounding_mode_and_flags_of_the_caller() {
         for case in delicate_cases() {
             let plan = Plan::new(&Context::cpu(), &case.problem).unwrap();
-            let mut workspace = plan.workspace(case.rows);
+            let mut workspace = plan.workspace(case.rows).unwrap();
             let expected = case.bits();
             for (name, word) in ENVIRONMENTS {
                 let mut after = 0;
@@ -267,7 +267,7 @@ mod float_env {
         let plan = Plan::new(&Context::cpu(), &problem).unwrap();
         for (name, word) in ENVIRONMENTS {
             for targets in [&[3i64][..], &[0, 1]] {
-                let (mut loss, mut workspace) = ([0f32], plan.workspace(1));
+                let (mut loss, mut workspace) = ([0f32], plan.workspace(1).unwrap());
                 let args = xent::Args::new(&[1f32, 2.0, 3.0], targets).loss(&mut loss);
                 let (result, after) = within(word, || plan.run(args, &mut workspace));
                 assert!(result.is_err());

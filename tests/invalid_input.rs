@@ -414,7 +414,7 @@ fn targets_that_are_no_class_among_many() {
     )
     .unwrap();
     let logits = vec![0.5f32; rows * classes];
-    let mut workspace = plan.workspace(rows);
+    let mut workspace = plan.workspace(rows).unwrap();
     for first in [0, 12_345, rows - 1] {
         let mut targets = vec![7i64; rows];
         targets[first..].fill(8);

@@ -102,7 +102,8 @@ fn logits_that_overlap_themselves_are_read() {
     let plan = Plan::new(&Context::cpu(), &problem).unwrap();
     let mut loss = [0f32; 3];
     let logits = View::from(&window).layout(Layout::rows(3, 3).row_stride(1));
-    plan.run(Args::new(logits, &[0i64, 1, 2]).loss(&mut loss), &mut plan.workspace(3)).unwrap();
+    plan.run(Args::new(logits, &[0i64, 1, 2]).loss(&mut loss), &mut plan.workspace(3).unwrap())
+        .unwrap();
     assert_eq!(loss.map(|x| u64::from(x.to_bits())).to_vec(), case.bits().loss);
 }
 
@@ -121,7 +122,7 @@ fn backward_in_place_and_strided_equals_packed() {
     let targets = case.targets_tensor();
     let view = ViewMut::from(&mut logits[place.offset..]).layout(place.layout);
     let args = BackwardArgs::in_place(view, &targets, &output.stats);
-    plan.backward(args, &mut plan.workspace(6)).unwrap();
+    plan.backward(args, &mut plan.workspace(6).unwrap()).unwrap();
     assert_eq!(place.gather(&logits), output.dlogits.iter().map(|&x| x as f32).collect::<Vec<_>>());
     assert_eq!(logits.iter().filter(|x| x.is_nan()).count(), gaps);
 }

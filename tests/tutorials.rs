@@ -152,7 +152,7 @@ fn row_13_f32_probabilities_with_f64_logits() {
     let plan = Plan::new(&Context::cpu(), &problem).unwrap();
     let mut loss = [0f64];
     let args = Args::new(&logits, &q).loss(&mut loss);
-    plan.run(args, &mut plan.workspace(4)).unwrap();
+    plan.run(args, &mut plan.workspace(4).unwrap()).unwrap();
     relative(&loss, &[52.912742009], 1e-10);
     Lesson::classes(&logits, &classes.map(|c| c as i64))
         .reduction(Reduction::Sum)

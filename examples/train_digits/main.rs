@@ -42,7 +42,7 @@ struct Outcome {
     training_accuracy: f64,
     /// Median time of a step.
     step: Duration,
-    /// Share of that time that `Plan::run` takes.
+    /// Share of that time until the loss is known.
     loss_share: f64,
 }
 
@@ -61,11 +61,12 @@ fn train(
         .outputs(Outputs::LOSS | Outputs::DLOGITS | Outputs::CORRECT)
         .expected_rows(BATCH);
     let plan = Plan::new(context, &problem)?;
-    let mut workspace = plan.workspace(BATCH);
+    let mut workspace = plan.workspace(BATCH)?;
 
     // The gradient of a mean is small, and f16 has few small numbers. Scaling the loss, as mixed
     // precision training does, keeps them: the upstream gradient is that factor instead of 1.
-    let scale = [if dtype == DType::F16 { 1024f32 } else { 1.0 }];
+    let scale = if dtype == DType::F16 { 1024f32 } else { 1.0 };
+    let upstream = Tensor::from_slice(&[scale], &[1])?.to(context)?;
 
     let mut random = Random(SEED);
     let mut network = Network::new(PIXELS, HIDDEN, CLASSES, &mut random);
@@ -83,26 +84,31 @@ fn train(
             let activations = network.forward(&batch.pixels);
 
             // The logits as a model in this dtype would have them; the gradient comes back in it.
+            // All tensors are where the plan runs: on the CPU, `to` is a copy.
             let shape = [batch.len(), CLASSES];
             let logits = Tensor::from_slice(&activations.logits, &shape)?.cast(dtype)?;
-            let mut dlogits = Tensor::zeros(dtype, &shape)?;
-            let (mut loss, mut correct) = ([0f32], [0i64]);
+            let logits = logits.to(context)?;
+            let labels = Tensor::from_slice(&batch.labels, &[batch.len()])?.to(context)?;
+            let mut dlogits = Tensor::zeros(dtype, &shape)?.to(context)?;
+            let mut loss = Tensor::zeros(DType::F32, &[1])?.to(context)?;
+            let mut correct = Tensor::zeros(DType::I64, &[1])?.to(context)?;
 
             let loss_start = Instant::now();
-            let args = Args::new(&logits, &batch.labels)
-                .dloss(&scale)
+            let args = Args::new(&logits, &labels)
+                .dloss(&upstream)
                 .loss(&mut loss)
                 .dlogits(&mut dlogits)
                 .correct(&mut correct);
             plan.run(args, &mut workspace)?;
+            let loss = loss.to_vec::<f32>()?[0]; // waits for a GPU
             let in_loss = loss_start.elapsed();
 
             let mut dlogits: Vec<f32> = dlogits.cast(DType::F32)?.to_vec()?;
-            dlogits.iter_mut().for_each(|d| *d /= scale[0]);
+            dlogits.iter_mut().for_each(|d| *d /= scale);
             network.descend(&batch.pixels, &activations, &dlogits, rate, MOMENTUM);
 
-            loss_sum += loss[0] * batch.len() as f32;
-            correct_sum += correct[0];
+            loss_sum += loss * batch.len() as f32;
+            correct_sum += correct.to_vec::<i64>()?[0];
             timings.push((start.elapsed(), in_loss));
             bar.inc(1);
         }
@@ -137,10 +143,13 @@ fn evaluate(
 
     let logits = network.forward(&test.pixels).logits;
     let logits = Tensor::from_slice(&logits, &[test.len(), CLASSES])?.cast(problem.logits)?;
-    let (mut loss, mut correct) = ([0f32], [0i64]);
-    let args = Args::new(&logits, &test.labels).loss(&mut loss).correct(&mut correct);
-    plan.run(args, &mut plan.workspace(test.len()))?;
-    Ok((loss[0], correct[0] as f64 / test.len() as f64))
+    let logits = logits.to(context)?;
+    let labels = Tensor::from_slice(&test.labels, &[test.len()])?.to(context)?;
+    let mut loss = Tensor::zeros(DType::F32, &[1])?.to(context)?;
+    let mut correct = Tensor::zeros(DType::I64, &[1])?.to(context)?;
+    let args = Args::new(&logits, &labels).loss(&mut loss).correct(&mut correct);
+    plan.run(args, &mut plan.workspace(test.len())?)?;
+    Ok((loss.to_vec::<f32>()?[0], correct.to_vec::<i64>()?[0] as f64 / test.len() as f64))
 }
 
 fn report(outcomes: &[Outcome]) {

@@ -13,8 +13,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use xent::reference::{self, Inputs, Results, Targets};
 use xent::{
-    Args, BackwardArgs, Context, DType, Denominator, Layout, Outputs, Plan, Problem, Reduction,
-    Tensor, View, ViewMut,
+    Args, BackwardArgs, Context, DType, Denominator, DeviceKind, Layout, Outputs, Plan, Problem,
+    Reduction, Tensor, View, ViewMut,
 };
 
 /// A problem with its inputs, as numbers that the types of the problem hold exactly.
@@ -147,6 +147,9 @@ impl Case {
     }
 
     pub fn try_run_on(&self, context: &Context) -> xent::Result<Output> {
+        if context.device().kind() != DeviceKind::Cpu {
+            return self.run_on_gpu(context);
+        }
         let (problem, rows, classes) = (&self.problem, self.rows, self.problem.classes);
         let plan = Plan::new(context, problem)?;
         let logits = self.logits_tensor();
@@ -194,12 +197,65 @@ impl Case {
         if outputs.contains(Outputs::CORRECT) {
             args = args.correct(&mut correct);
         }
-        plan.run(args, &mut plan.workspace(rows))?;
+        plan.run(args, &mut plan.workspace(rows).unwrap())?;
         if outputs.contains(Outputs::DLOGITS) {
             output.dlogits = widen(&dlogits);
         }
         output.correct = correct[0];
         Ok(output)
+    }
+
+    /// The same with all buffers in memory of a GPU.
+    fn run_on_gpu(&self, context: &Context) -> xent::Result<Output> {
+        let (problem, rows, classes) = (&self.problem, self.rows, self.problem.classes);
+        let plan = Plan::new(context, problem)?;
+        let outputs = problem.outputs;
+        let make = |wanted: bool, dtype, shape: &[usize]| {
+            wanted.then(|| Tensor::zeros(dtype, shape)?.to(context)).transpose()
+        };
+        let floats = |x: &Option<Vec<f32>>| {
+            let copy = |x: &Vec<f32>| Tensor::from_slice(x, &[x.len()])?.to(context);
+            x.as_ref().map(copy).transpose()
+        };
+        let has = |output| outputs.contains(output);
+        let losses = if problem.reduction == Reduction::None { rows } else { 1 };
+        let logits = self.logits_tensor().to(context)?;
+        let targets = self.targets_tensor().to(context)?;
+        let class_weights = floats(&self.class_weights)?;
+        let row_weights = floats(&self.row_weights)?;
+        let dloss = floats(&self.dloss)?;
+        let mut loss = make(has(Outputs::LOSS), DType::F32, &[losses])?;
+        let mut lse = make(has(Outputs::LSE), DType::F32, &[rows])?;
+        let mut stats = make(has(Outputs::STATS), DType::F32, &[2 * rows])?;
+        let mut entropy = make(has(Outputs::ENTROPY), DType::F32, &[rows])?;
+        let mut dlogits = make(has(Outputs::DLOGITS), problem.dlogits, &[rows, classes])?;
+        let mut argmax = make(has(Outputs::ARGMAX), DType::I64, &[rows])?;
+        let mut correct = make(has(Outputs::CORRECT), DType::I64, &[1])?;
+
+        let mut args = Args::new(&logits, &targets).denominator(self.denominator);
+        macro_rules! set {
+            ($($name:ident: $tensor:expr),*) => {
+                $(if let Some(tensor) = $tensor {
+                    args = args.$name(tensor);
+                })*
+            };
+        }
+        set!(class_weights: &class_weights, row_weights: &row_weights, dloss: &dloss);
+        set!(loss: &mut loss, lse: &mut lse, stats: &mut stats, entropy: &mut entropy);
+        set!(dlogits: &mut dlogits, argmax: &mut argmax, correct: &mut correct);
+        plan.run(args, &mut plan.workspace(rows)?)?;
+
+        let floats = |x: Option<Tensor>| x.map_or(Ok(vec![]), |x| x.to_vec::<f32>());
+        let integers = |x: Option<Tensor>| x.map_or(Ok(vec![]), |x| x.to_vec::<i64>());
+        Ok(Output {
+            loss: floats(loss)?,
+            lse: floats(lse)?,
+            stats: floats(stats)?,
+            dlogits: dlogits.map_or(vec![], |dlogits| widen(&dlogits)),
+            argmax: integers(argmax)?,
+            correct: integers(correct)?.first().copied().unwrap_or(0),
+            entropy: floats(entropy)?,
+        })
     }
 
     /// The gradient from the statistics of a run.
@@ -219,7 +275,7 @@ impl Case {
         if let Some(dloss) = &self.dloss {
             args = args.dloss(dloss);
         }
-        plan.backward(args, &mut plan.workspace(rows)).unwrap();
+        plan.backward(args, &mut plan.workspace(rows).unwrap()).unwrap();
         widen(&dlogits)
     }
 
@@ -279,7 +335,7 @@ pub fn run_f64(problem: &Problem, layout: Layout, inputs: &Inputs<'_>) -> Result
         ..Results::default()
     };
     let (mut stats, mut correct) = (vec![0.0; 2 * rows], [0]);
-    let mut workspace = plan.workspace(rows);
+    let mut workspace = plan.workspace(rows).unwrap();
 
     let mut args = Args::new(logits(), targets)
         .denominator(inputs.denominator)

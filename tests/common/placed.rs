@@ -85,7 +85,7 @@ impl Case {
     /// Runs the case with its tensors at a place, on the threads of a context.
     pub fn bits_on(&self, context: &Context, place: &Place) -> Bits {
         let plan = Plan::new(context, &self.problem).unwrap();
-        self.bits_of(place, |args| plan.run(args, &mut plan.workspace(self.rows)))
+        self.bits_of(place, |args| plan.run(args, &mut plan.workspace(self.rows).unwrap()))
     }
 
     /// Lets `run` run the case. The gaps of its inputs are NaN; those of its outputs, and the
