@@ -156,6 +156,11 @@ typedef enum xent_status {
   XENT_STATUS_VERSION_MISMATCH = 107,
   /// The request is sound, but this build, device or plan does not do it.
   XENT_STATUS_UNSUPPORTED = 200,
+  /// Something that computing on a GPU needs is not there; xent_last_error says what, and how to
+  /// get it.
+  XENT_STATUS_DEVICE_UNAVAILABLE = 300,
+  /// A call of the CUDA driver failed.
+  XENT_STATUS_CUDA = 301,
   /// Memory or threads could not be had from the system.
   XENT_STATUS_OUT_OF_RESOURCES = 400,
   /// A class index is neither a class nor the ignored index.
@@ -171,7 +176,7 @@ typedef enum xent_device {
   XENT_DEVICE_AUTO = 0,
   /// The CPU.
   XENT_DEVICE_CPU = 1,
-  /// An NVIDIA GPU. This version has no CUDA runtime and answers XENT_STATUS_UNSUPPORTED.
+  /// An NVIDIA GPU; XENT_STATUS_DEVICE_UNAVAILABLE where it, its driver or NVRTC is missing.
   XENT_DEVICE_CUDA = 2,
 } xent_device;
 
@@ -545,7 +550,7 @@ enum xent_status xent_context_create(const struct xent_context_options *options,
 void xent_context_destroy(struct xent_context *context);
 
 /// The device in words, and for one that chose itself why it is not a GPU:
-/// "CPU (this build of xent has no CUDA runtime)". "" for NULL.
+/// "CUDA 0", "CPU (libcuda.so.1, the NVIDIA driver, was not found; ...)". "" for NULL.
 ///
 /// The text is the context's.
 const char *xent_context_describe(const struct xent_context *context);
@@ -615,8 +620,6 @@ enum xent_status xent_backward(const struct xent_plan *plan,
                                const struct xent_backward_args *args);
 
 /// Waits for a stream and reads a report from GPU memory. The only call that synchronises.
-///
-/// This version has no CUDA runtime: it answers XENT_STATUS_UNSUPPORTED.
 ///
 /// @param plan           the plan whose runs wrote the report
 /// @param device_report  the report in GPU memory

@@ -60,7 +60,7 @@ pub unsafe extern "C" fn xent_context_destroy(context: *mut xent_context) {
 }
 
 /// The device in words, and for one that chose itself why it is not a GPU:
-/// "CPU (this build of xent has no CUDA runtime)". "" for NULL.
+/// "CUDA 0", "CPU (libcuda.so.1, the NVIDIA driver, was not found; ...)". "" for NULL.
 ///
 /// The text is the context's.
 #[unsafe(no_mangle)]

@@ -27,6 +27,8 @@ impl From<Error> for Failure {
             Error::Overlap { .. } => xent_status::Overlap,
             Error::WorkspaceTooSmall { .. } => xent_status::WorkspaceTooSmall,
             Error::Unsupported { .. } => xent_status::Unsupported,
+            Error::Unavailable { .. } => xent_status::DeviceUnavailable,
+            Error::Cuda { .. } => xent_status::Cuda,
             Error::Resource { .. } => xent_status::OutOfResources,
             Error::InvalidTarget { .. } => xent_status::InvalidTarget,
         };
@@ -131,7 +133,7 @@ macro_rules! c_enum {
 c_enum! {
     xent_status {
         Ok, InvalidArgument, NullPointer, UnexpectedPointer, SizeMismatch, Misaligned, Overlap,
-        WorkspaceTooSmall, VersionMismatch, Unsupported, OutOfResources, InvalidTarget, Internal
+        WorkspaceTooSmall, VersionMismatch, Unsupported, DeviceUnavailable, Cuda, OutOfResources, InvalidTarget, Internal
     }
     xent_dtype { Default, F32, F16, Bf16, F64 }
     xent_target {

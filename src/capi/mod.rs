@@ -70,6 +70,8 @@ pub extern "C" fn xent_status_string(status: MaybeUninit<xent_status>) -> *const
         xent_status::WorkspaceTooSmall => c"XENT_STATUS_WORKSPACE_TOO_SMALL",
         xent_status::VersionMismatch => c"XENT_STATUS_VERSION_MISMATCH",
         xent_status::Unsupported => c"XENT_STATUS_UNSUPPORTED",
+        xent_status::DeviceUnavailable => c"XENT_STATUS_DEVICE_UNAVAILABLE",
+        xent_status::Cuda => c"XENT_STATUS_CUDA",
         xent_status::OutOfResources => c"XENT_STATUS_OUT_OF_RESOURCES",
         xent_status::InvalidTarget => c"XENT_STATUS_INVALID_TARGET",
         xent_status::Internal => c"XENT_STATUS_INTERNAL",

@@ -3,13 +3,13 @@
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
-use super::convert::{Outcome, choice, handle, load, size, zero};
+use super::convert::{Outcome, choice, handle, load, result, size, zero};
 use super::guard;
 use super::plan::xent_plan;
 use super::types::*;
 use crate::{
-    Args, BackwardArgs, DType, Denominator, Error, Layout, Outputs, Plan, Problem, Reduction, View,
-    ViewMut, Workspace,
+    Args, BackwardArgs, DType, Denominator, DeviceKind, Error, Layout, Outputs, Plan, Problem,
+    Reduction, Report, Stream, View, ViewMut, Workspace,
 };
 
 /// Computes all outputs of the problem in one call.
@@ -59,8 +59,6 @@ pub unsafe extern "C" fn xent_backward(
 
 /// Waits for a stream and reads a report from GPU memory. The only call that synchronises.
 ///
-/// This version has no CUDA runtime: it answers XENT_STATUS_UNSUPPORTED.
-///
 /// @param plan           the plan whose runs wrote the report
 /// @param device_report  the report in GPU memory
 /// @param stream         the stream of the runs
@@ -77,10 +75,22 @@ pub unsafe extern "C" fn xent_report_read(
     out: *mut xent_report,
 ) -> xent_status {
     guard(|| {
-        let _ = (device_report, stream, out);
         // SAFETY: the caller's handle.
-        unsafe { handle("plan", plan)? };
-        Err(unsupported("xent_report_read of a plan on the CPU", CPU_TARGETS))
+        let plan = unsafe { &handle("plan", plan)?.plan };
+        if plan.device().kind() == DeviceKind::Cpu {
+            return Err(unsupported("xent_report_read of a plan on the CPU", CPU_TARGETS));
+        }
+        let out = result("out", out)?;
+        // SAFETY: the caller's report and stream.
+        let (view, stream) = unsafe {
+            let view = View::from_raw(device_report.cast(), 4, DType::I64);
+            (view, Stream::from_raw(stream.cast()))
+        };
+        let report = plan.report(view, stream)?;
+        let Report { count, row, value } = report;
+        // SAFETY: the caller's variable, which is not NULL.
+        unsafe { out.write(xent_report { count, row, value, reserved: 0 }) };
+        Ok(report.check(plan.problem().classes)?)
     })
 }
 
@@ -107,6 +117,9 @@ struct Inputs<'a> {
     row_weights: Option<View<'a>>,
     dloss: Option<View<'a>>,
     denominator: Denominator,
+    device_denominator: Option<View<'a>>,
+    stream: Option<Stream<'a>>,
+    report: Option<ViewMut<'a>>,
 }
 
 /// Hands each view that is given to the setter of its name.
@@ -124,15 +137,20 @@ macro_rules! set {
 impl<'c> Call<'c> {
     fn new(plan: &'c Plan, args: &'c xent_args) -> Outcome<Self> {
         zero("reserved", args.reserved, "")?;
-        if !args.stream.is_null() {
-            return Err(unsupported("stream: one of CUDA", "a plan on the CPU takes NULL"));
-        }
-        if !args.report.is_null() {
-            return Err(unsupported("report: one in GPU memory", CPU_TARGETS));
-        }
         let outer = size("outer", args.outer)?;
         let inner = size("inner", args.inner)?.max(1);
-        Ok(Call { plan, problem: plan.problem(), args, outer, inner })
+        let call = Call { plan, problem: plan.problem(), args, outer, inner };
+        if !args.stream.is_null() && !call.on_gpu() {
+            return Err(unsupported("stream: one of CUDA", "a plan on the CPU takes NULL"));
+        }
+        if !args.report.is_null() && !call.on_gpu() {
+            return Err(unsupported("report: one in GPU memory", CPU_TARGETS));
+        }
+        Ok(call)
+    }
+
+    fn on_gpu(&self) -> bool {
+        self.plan.device().kind() != DeviceKind::Cpu
     }
 
     /// # Safety
@@ -152,6 +170,9 @@ impl<'c> Call<'c> {
                 class_weights: inputs.class_weights,
                 row_weights: inputs.row_weights,
                 dloss: inputs.dloss,
+                device_denominator: inputs.device_denominator,
+                stream: inputs.stream,
+                report: inputs.report,
                 loss: of_t(Outputs::LOSS, args.loss, losses),
                 lse: of_t(Outputs::LSE, args.lse, rows),
                 stats: of_t(Outputs::STATS, args.stats, rows.saturating_mul(2)),
@@ -187,6 +208,9 @@ impl<'c> Call<'c> {
                 class_weights: inputs.class_weights,
                 row_weights: inputs.row_weights,
                 dloss: inputs.dloss,
+                device_denominator: inputs.device_denominator,
+                stream: inputs.stream,
+                report: inputs.report,
             }
         };
         // SAFETY: the caller's promise.
@@ -234,15 +258,31 @@ impl<'c> Call<'c> {
                 .then(|| view(args.row_weights, self.rows(), companion)),
             dloss: (!args.dloss.is_null()).then(|| view(args.dloss, dloss, companion)),
             denominator: self.denominator()?,
+            device_denominator: (!args.denominator_pointer.is_null())
+                .then(|| view(args.denominator_pointer.cast(), 1, DType::F32)),
+            // SAFETY: the caller's promise.
+            stream: self.on_gpu().then(|| unsafe { Stream::from_raw(args.stream.cast()) }),
+            // SAFETY: the caller's promise.
+            report: (!args.report.is_null())
+                .then(|| unsafe { ViewMut::from_raw(args.report.cast(), 4, DType::I64) }),
         })
     }
 
     fn denominator(&self) -> Outcome<Denominator> {
         let args = self.args;
         let kind = choice("denominator_kind", args.denominator_kind)?;
-        if kind == xent_denominator::Pointer || !args.denominator_pointer.is_null() {
+        let (pointer, given) = (xent_denominator::Pointer, !args.denominator_pointer.is_null());
+        if (kind == pointer || given) && !self.on_gpu() {
             let instead = "on the CPU, give XENT_DENOMINATOR_VALUE and denominator_value";
             return Err(unsupported("denominator_pointer: one in GPU memory", instead));
+        }
+        if kind == pointer && !given {
+            let reason = "denominator_kind is XENT_DENOMINATOR_POINTER";
+            return Err(Error::Missing { field: "denominator_pointer", reason }.into());
+        }
+        if kind != pointer && given {
+            let reason = "denominator_kind is not XENT_DENOMINATOR_POINTER";
+            return Err(Error::Unexpected { field: "denominator_pointer", reason }.into());
         }
         if kind == xent_denominator::Value {
             return Ok(Denominator::Value(args.denominator_value));

@@ -29,6 +29,11 @@ pub enum xent_status {
     VersionMismatch = 107,
     /// The request is sound, but this build, device or plan does not do it.
     Unsupported = 200,
+    /// Something that computing on a GPU needs is not there; xent_last_error says what, and how to
+    /// get it.
+    DeviceUnavailable = 300,
+    /// A call of the CUDA driver failed.
+    Cuda = 301,
     /// Memory or threads could not be had from the system.
     OutOfResources = 400,
     /// A class index is neither a class nor the ignored index.
@@ -98,7 +103,7 @@ pub enum xent_device {
     Auto = 0,
     /// The CPU.
     Cpu = 1,
-    /// An NVIDIA GPU. This version has no CUDA runtime and answers XENT_STATUS_UNSUPPORTED.
+    /// An NVIDIA GPU; XENT_STATUS_DEVICE_UNAVAILABLE where it, its driver or NVRTC is missing.
     Cuda = 2,
 }
 

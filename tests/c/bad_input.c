@@ -160,7 +160,8 @@ static void test_options(void) {
   REFUSED(create_context, WRONG_ENUM(options.device, 3), INVALID_ARGUMENT,
           "device: 3 is not allowed; it must be one of 0, 1, 2");
   REFUSED(create_context, WRONG_ENUM(options.device, -1), INVALID_ARGUMENT, "device: 4294967295");
-  REFUSED(create_context, options.device = XENT_DEVICE_CUDA, UNSUPPORTED, "CUDA device 0");
+  REFUSED(create_context, options.device = XENT_DEVICE_CUDA;
+          options.ordinal = 99, DEVICE_UNAVAILABLE, "CUDA device 99: ");
   REFUSED(create_context, options.ordinal = 1, INVALID_ARGUMENT,
           "ordinal: 1 is not allowed; it must be 0 unless device is XENT_DEVICE_CUDA");
   REFUSED(create_context, options.device = XENT_DEVICE_CUDA;
@@ -354,7 +355,7 @@ static void test_handles(void) {
   HANDLE(xent_context_create(NULL, NULL), NULL_POINTER, "out: missing");
   options.threads = 5000;
   HANDLE(xent_context_create(&options, &context_kept), INVALID_ARGUMENT, "threads: 5000");
-  HANDLE(xent_context_create_cuda(0, &context_kept), UNSUPPORTED, "CUDA device 0: not supported");
+  HANDLE(xent_context_create_cuda(99, &context_kept), DEVICE_UNAVAILABLE, "CUDA device 99: ");
   CHECK((void*)context_kept == (void*)&out);
   HANDLE(xent_plan_create(NULL, &problem, &plan_kept), NULL_POINTER, "context: missing");
   HANDLE(xent_plan_create(context, NULL, &plan_kept), NULL_POINTER, "xent_problem: missing");

@@ -98,8 +98,8 @@ int main() {
   CHECK(thrown([&] { workspace.prepare(plan, args); }, "rows: -1") == XENT_STATUS_INVALID_ARGUMENT);
   CHECK(thrown([&] { plan.run(args); }, "outer: -1") == XENT_STATUS_INVALID_ARGUMENT);
 
-  CHECK(thrown([] { xent::context(XENT_DEVICE_CUDA, 3); }, "CUDA device 3") ==
-        XENT_STATUS_UNSUPPORTED);
+  CHECK(thrown([] { xent::context(XENT_DEVICE_CUDA, 99); }, "CUDA device 99") ==
+        XENT_STATUS_DEVICE_UNAVAILABLE);
   xent_problem wrong = problem();
   wrong.classes = 0;
   const xent::context context;
