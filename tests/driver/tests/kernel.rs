@@ -68,7 +68,7 @@ fn on_the_cpu(logits: &[f32], targets: &[i64]) -> [Vec<f32>; 3] {
     let (mut loss, mut lse) = (vec![0.0; ROWS], vec![0.0; ROWS]);
     let mut dlogits = Tensor::zeros(DType::F32, &[ROWS, CLASSES]).unwrap();
     let args = Args::new(&logits, &targets).loss(&mut loss).lse(&mut lse).dlogits(&mut dlogits);
-    plan.run(args, &mut plan.workspace(ROWS)).unwrap();
+    plan.run(args, &mut plan.workspace(ROWS).unwrap()).unwrap();
     [loss, lse, dlogits.to_vec().unwrap()]
 }
 
