@@ -4,52 +4,17 @@
 #![allow(unsafe_code)] // a raw address, which is refused
 
 mod common;
-mod gpu;
-
-use std::process::Command;
 
 use common::Case;
-use tempfile::TempDir;
+use common::simulated::here_or_elsewhere;
 use xent::{
     Args, Context, DType, Device, DeviceKind, Error, Outputs, Plan, Problem, Reduction, Report,
     Stream, Tensor, View,
 };
 
-/// Runs a test of this file again, in a process that finds the simulated driver.
-fn on_simulated_gpu(name: &str) {
-    let Some(nvrtc) = gpu::any_nvrtc() else { return };
-    let folder = TempDir::new().unwrap();
-    xent_simulated_driver::install(folder.path()).unwrap();
-    let version = nvrtc.version();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env("XENT_TEST_GPU", "1")
-        .env("LD_LIBRARY_PATH", folder.path())
-        .env("XENT_SIM_DRIVER_VERSION", (version.major * 1000 + version.minor * 10).to_string())
-        .env("XENT_SIM_CHECK", "1")
-        .env("XENT_NVRTC", nvrtc.path())
-        .env("XENT_CACHE", folder.path().join("cache"))
-        .env("CUDA_FORCE_PTX_JIT", "1") // it runs PTX alone
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
-    assert!(out.contains("1 passed"), "{out}");
-}
-
-/// Whether this process has the simulated GPU; if not, another one runs the test.
-fn here(name: &str) -> bool {
-    let simulated = std::env::var_os("XENT_TEST_GPU").is_some();
-    if !simulated {
-        on_simulated_gpu(name);
-    }
-    simulated
-}
-
 #[test]
 fn cases_within_their_bounds() {
-    if !here("cases_within_their_bounds") {
+    if !here_or_elsewhere("cases_within_their_bounds") {
         return;
     }
     assert_eq!(Device::auto().kind(), DeviceKind::Cuda { ordinal: 0 }, "{}", Device::auto());
@@ -72,7 +37,7 @@ fn cases_within_their_bounds() {
 
 #[test]
 fn tensors_move_and_are_cast() {
-    if !here("tensors_move_and_are_cast") {
+    if !here_or_elsewhere("tensors_move_and_are_cast") {
         return;
     }
     let context = Context::auto();
@@ -88,7 +53,7 @@ fn tensors_move_and_are_cast() {
 
 #[test]
 fn memory_of_the_wrong_device_is_refused() {
-    if !here("memory_of_the_wrong_device_is_refused") {
+    if !here_or_elsewhere("memory_of_the_wrong_device_is_refused") {
         return;
     }
     let context = Context::auto();
@@ -119,7 +84,7 @@ fn memory_of_the_wrong_device_is_refused() {
 /// Targets that are no classes: the rows are NaN, the report says which, all else is as without them.
 #[test]
 fn wrong_targets_are_reported() {
-    if !here("wrong_targets_are_reported") {
+    if !here_or_elsewhere("wrong_targets_are_reported") {
         return;
     }
     let context = Context::auto();
@@ -153,7 +118,7 @@ fn wrong_targets_are_reported() {
 /// The class axis anywhere: the results are those of the CPU's layout tests.
 #[test]
 fn any_layout() {
-    if !here("any_layout") {
+    if !here_or_elsewhere("any_layout") {
         return;
     }
     let context = Context::auto();

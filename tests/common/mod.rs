@@ -5,6 +5,7 @@ pub mod bounds;
 pub mod golden;
 pub mod placed;
 pub mod raw;
+pub mod simulated;
 
 use std::io::Write;
 

@@ -23,6 +23,8 @@ use xent::cuda::source;
 use xent::cuda::target::{Capability, Target};
 use xent::cuda::variant::Variant;
 
+pub use crate::common::simulated::{any_nvrtc, nvrtc};
+
 /// A kernel, compiled.
 pub struct Kernel {
     /// Its name in the PTX.
@@ -30,27 +32,6 @@ pub struct Kernel {
     pub ptx: String,
     /// Of machine code.
     pub resources: Option<Resources>,
-}
-
-/// The newest NVRTC of a major version, if its variable is set or the library finds it by itself.
-pub fn nvrtc(major: u32) -> Option<&'static Nvrtc> {
-    let variable = format!("XENT_NVRTC_{major}");
-    match std::env::var_os(&variable).filter(|folder| !folder.is_empty()) {
-        Some(folder) => Some(
-            Nvrtc::open(PathBuf::from(folder))
-                .unwrap_or_else(|error| panic!("{variable}: {error}")),
-        ),
-        None => Nvrtc::find().ok().filter(|nvrtc| nvrtc.version().major == major),
-    }
-}
-
-/// The one to run kernels of: the newest.
-pub fn any_nvrtc() -> Option<&'static Nvrtc> {
-    let found = nvrtc(13).or_else(|| nvrtc(12));
-    if found.is_none() {
-        crate::common::skip("NVRTC was not found (pip install nvidia-cuda-nvrtc, set XENT_NVRTC)");
-    }
-    found
 }
 
 /// What a test panics with where a kernel does not become a module: no finding about the kernel.
