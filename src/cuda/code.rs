@@ -1,4 +1,4 @@
-//! Code for the kernels of a plan: compiled, or found in the cache.
+//! Code of kernels: compiled, or kept from an earlier compilation.
 
 use std::ffi::CString;
 use std::fmt::Write as _;
@@ -16,58 +16,84 @@ pub struct Code {
     pub image: Image,
     /// Names in the code.
     pub names: Vec<CString>,
-    /// Whether it came from the cache.
-    pub cached: bool,
+    /// Whether it was made earlier.
+    pub kept: bool,
 }
 
-/// Finds the kernels in the cache, or compiles them and keeps them there.
-///
-/// `expressions`: the kernels, as C++ names them. `programs`: the files of `cuda/` that they are in.
-///
-/// # Errors
-/// Those of [`compile`].
-pub fn obtain(
-    nvrtc: &Nvrtc,
-    target: Target,
-    programs: &[&str],
-    expressions: &[&str],
-    cache: &Cache,
-) -> Result<Code> {
-    let text = programs.iter().fold(String::new(), |mut text, program| {
-        let _ = writeln!(text, "#include \"{program}\"");
-        text
-    });
-    let key = key(nvrtc, target, &text, expressions);
-    if let Some(code) = cache.load(&key).and_then(|bytes| from_bytes(&bytes, target)) {
-        return Ok(code);
+/// Where the code for a GPU comes from.
+#[derive(Debug)]
+pub struct Supply {
+    /// The compiler.
+    pub nvrtc: &'static Nvrtc,
+    /// What it compiles for.
+    pub target: Target,
+    /// What it has compiled.
+    pub cache: Cache,
+}
+
+impl Supply {
+    /// Finds kernels in the cache, or compiles them.
+    ///
+    /// `files`: those of `cuda/` that they are in. `expressions`: they, as C++ names them.
+    ///
+    /// # Errors
+    /// Those of [`compile`](super::compile::compile).
+    pub fn obtain(&self, files: &[&str], expressions: &[&str]) -> Result<Code> {
+        let kept = self.cache.load(&self.key(&program(files), expressions));
+        match kept.and_then(|bytes| from_bytes(&bytes, self.target)) {
+            Some(code) => Ok(code),
+            None => self.compile(files, expressions),
+        }
     }
-    let program = Source { name: "xent.cu", text: &text, headers: source::FILES };
-    let compiled =
-        compile(nvrtc, program, Request { kernels: expressions, ..Request::new(target) })?;
-    let names = compiled.kernels.into_iter().map(|kernel| {
-        CString::new(kernel.name).map_err(|_| Error::ZeroByte { what: kernel.expression })
-    });
-    let code = Code { image: compiled.image, names: names.collect::<Result<_>>()?, cached: false };
-    cache.store(&key, &to_bytes(&code));
-    Ok(code)
-}
 
-/// All that the code depends on.
-fn key(nvrtc: &Nvrtc, target: Target, text: &str, expressions: &[&str]) -> Vec<u8> {
-    let mut key = Vec::new();
-    let mut add = |part: &str| {
-        key.extend((part.len() as u64).to_le_bytes());
-        key.extend(part.as_bytes());
-    };
-    add(&nvrtc.version().to_string());
-    add(&target.to_string());
-    add(text);
-    expressions.iter().for_each(|expression| add(expression));
-    for (name, text) in source::FILES {
-        add(name);
+    /// Compiles kernels, and keeps them in the cache.
+    ///
+    /// # Errors
+    /// Those of [`compile`](super::compile::compile).
+    pub fn compile(&self, files: &[&str], expressions: &[&str]) -> Result<Code> {
+        let text = program(files);
+        let source = Source { name: "xent.cu", text: &text, headers: source::FILES };
+        let request = Request {
+            kernels: expressions,
+            // For profilers; and the PTX comes along, for who has no machine of this kind.
+            options: &["--generate-line-info"],
+            ..Request::new(self.target)
+        };
+        let compiled = compile(self.nvrtc, source, request)?;
+        let names = compiled.kernels.into_iter().map(|kernel| {
+            CString::new(kernel.name).map_err(|_| Error::ZeroByte { what: kernel.expression })
+        });
+        let names = names.collect::<Result<_>>()?;
+        let code = Code { image: compiled.image, names, kept: false };
+        self.cache.store(&self.key(&text, expressions), &to_bytes(&code));
+        Ok(code)
+    }
+
+    /// All that the code depends on.
+    fn key(&self, text: &str, expressions: &[&str]) -> Vec<u8> {
+        let mut key = Vec::new();
+        let mut add = |part: &str| {
+            key.extend((part.len() as u64).to_le_bytes());
+            key.extend(part.as_bytes());
+        };
+        add(&self.nvrtc.version().to_string());
+        add(&self.target.to_string());
         add(text);
+        expressions.iter().for_each(|expression| add(expression));
+        for (name, text) in source::FILES {
+            add(name);
+            add(text);
+        }
+        key
     }
-    key
+}
+
+/// A program of these files.
+fn program(files: &[&str]) -> String {
+    files.iter().fold(String::new(), |mut text, file| {
+        let _ = writeln!(text, "#include \"{file}\"");
+        text
+    })
 }
 
 /// The names, each with a zero at its end; another zero; the image.
@@ -97,5 +123,5 @@ fn from_bytes(mut bytes: &[u8], target: Target) -> Option<Code> {
         Target::Cubin(_) => Image::Cubin(bytes.to_vec()),
         Target::Ptx(_) => Image::Ptx(String::from_utf8(bytes.to_vec()).ok()?),
     };
-    Some(Code { image, names, cached: true })
+    Some(Code { image, names, kept: true })
 }

@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::Result;
 use super::buffer::Buffer;
 use super::cache::Cache;
+use super::code::Supply;
 use super::driver::Driver;
 use super::kernels::{self, Kernels};
 use super::nvrtc::Nvrtc;
 use super::primary::Primary;
+use super::program::Program;
 use super::search::Surroundings;
 use super::target::Target;
-use super::variant::Variant;
+use super::variant::{self, Variant};
 use crate::Problem;
 
 /// A GPU with all that is needed to compute on it.
 #[derive(Debug)]
 pub struct Engine {
     primary: Arc<Primary>,
-    nvrtc: &'static Nvrtc,
-    target: Target,
-    cache: Cache,
-    /// Kernels, as long as a plan has them.
-    known: Mutex<HashMap<Vec<Variant>, Weak<Kernels>>>,
+    supply: Supply,
+    /// Programs, as long as a plan has them.
+    known: Mutex<HashMap<Vec<Variant>, Weak<Program>>>,
 }
 
 /// Checks that the GPU with this number can compute: a driver, the GPU, a compiler that suits both.
@@ -55,9 +55,7 @@ impl Engine {
         let (nvrtc, target) = compiler(Driver::get()?, ordinal)?;
         Ok(Arc::new(Engine {
             primary: Primary::retain(ordinal)?,
-            nvrtc,
-            target,
-            cache: Cache::open(cache_directory),
+            supply: Supply { nvrtc, target, cache: Cache::open(cache_directory) },
             known: Mutex::default(),
         }))
     }
@@ -80,17 +78,20 @@ impl Engine {
     /// # Errors
     /// Those of compiling and loading.
     pub fn kernels(&self, problem: &Problem) -> Result<Arc<Kernels>> {
-        let variants = kernels::choose(problem, self.primary.gpu());
+        let around = self.program(variant::around_rows().into())?;
+        let own = self.program(kernels::choose(problem, self.primary.gpu()))?;
+        Ok(Arc::new(Kernels::new(&self.primary, around, own)))
+    }
+
+    fn program(&self, variants: Vec<Variant>) -> Result<Arc<Program>> {
         // Held while compiling: NVRTC compiles one program at a time in any case.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kernels) = known.get(&variants).and_then(Weak::upgrade) {
-            return Ok(kernels);
+        if let Some(program) = known.get(&variants).and_then(Weak::upgrade) {
+            return Ok(program);
         }
-        let Engine { primary, nvrtc, target, cache, .. } = self;
-        let kernels = Kernels::prepare(variants.clone(), primary, nvrtc, *target, cache)?;
-        let kernels = Arc::new(kernels);
-        known.retain(|_, kernels| kernels.strong_count() != 0);
-        known.insert(variants, Arc::downgrade(&kernels));
-        Ok(kernels)
+        let program = Arc::new(Program::load(variants.clone(), &self.primary, &self.supply)?);
+        known.retain(|_, program| program.strong_count() != 0);
+        known.insert(variants, Arc::downgrade(&program));
+        Ok(program)
     }
 }
