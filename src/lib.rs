@@ -102,6 +102,7 @@ mod cuda;
 mod device;
 mod dtype;
 mod error;
+mod log;
 mod plan;
 mod problem;
 mod report;

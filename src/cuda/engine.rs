@@ -32,9 +32,9 @@ pub struct Engine {
 ///
 /// # Errors
 /// The first thing that is missing, with what would help.
-pub fn probe(ordinal: u32) -> Result<()> {
-    let driver = Driver::get()?;
-    compiler(driver, ordinal).map(|_| ())
+pub fn probe(ordinal: u32) -> crate::Result<()> {
+    compiler(Driver::get()?, ordinal)?;
+    Ok(())
 }
 
 fn compiler(driver: &Driver, ordinal: u32) -> Result<(&'static Nvrtc, Target)> {
