@@ -30,11 +30,12 @@ pub(crate) mod engine {
 
     use super::buffer::Buffer;
     use super::kernels::Kernels;
-    use crate::{Problem, Result};
+    use crate::{DType, Problem, Result};
 
     absent! { Engine:
         allocate(usize) -> Result<Buffer>;
         kernels(&Problem) -> Result<Arc<Kernels>>;
+        cast(&Buffer, usize, [DType; 2]) -> Result<Option<Buffer>>;
     }
 
     pub(crate) fn probe(_ordinal: u32) -> Result<()> {
@@ -76,10 +77,10 @@ pub(crate) mod buffer {
         address() -> *mut u8;
         size() -> usize;
         ordinal() -> u32;
-        another(usize) -> Result<Buffer>;
         duplicate() -> Result<Buffer>;
         view(usize, DType) -> View<'_>;
         view_mut(usize, DType) -> ViewMut<'_>;
+        clear() -> Result<()>;
         write(&[u8]) -> Result<()>;
         read(&mut [u8]) -> Result<()>;
     }

@@ -25,6 +25,8 @@ pub struct Engine {
     supply: Supply,
     /// Programs, as long as a plan has them.
     known: Mutex<HashMap<Vec<Variant>, Weak<Program>>>,
+    /// Those that have cast a tensor.
+    pub(super) casts: Mutex<Vec<Arc<Program>>>,
 }
 
 /// Checks that the GPU with this number can compute: a driver, the GPU, a compiler that suits both.
@@ -57,6 +59,7 @@ impl Engine {
             primary: Primary::retain(ordinal)?,
             supply: Supply { nvrtc, target, cache: Cache::open(cache_directory) },
             known: Mutex::default(),
+            casts: Mutex::default(),
         }))
     }
 
@@ -83,7 +86,8 @@ impl Engine {
         Ok(Arc::new(Kernels::new(&self.primary, around, own)))
     }
 
-    fn program(&self, variants: Vec<Variant>) -> Result<Arc<Program>> {
+    /// A program of these kernels.
+    pub(super) fn program(&self, variants: Vec<Variant>) -> Result<Arc<Program>> {
         // Held while compiling: NVRTC compiles one program at a time in any case.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(program) = known.get(&variants).and_then(Weak::upgrade) {
