@@ -20,7 +20,7 @@ use crate::{
 /// use xent::{Args, Context, DType, Outputs, Plan, Problem};
 ///
 /// let problem = Problem::new(DType::F32, 3).outputs(Outputs::LOSS | Outputs::DLOGITS);
-/// let plan = Plan::new(&Context::auto(), &problem)?;
+/// let plan = Plan::new(&Context::cpu(), &problem)?;
 /// let mut workspace = plan.workspace(2)?;
 ///
 /// let logits = [1.0f32, 2.0, 3.0, 2.0, 4.0, 6.0];
@@ -118,11 +118,16 @@ impl Plan {
     /// On the CPU it returns when they are written. It allocates nothing itself, but for `f64`
     /// logits; rayon may, for the queue of its threads.
     ///
+    /// On a GPU it puts kernels on the stream of the arguments and returns: it allocates nothing,
+    /// neither synchronises nor makes an event, and may be captured in a CUDA graph. All buffers must
+    /// stay until the stream has done the work.
+    ///
     /// # Errors
     /// A buffer that is missing, not asked for, too short, of another type or shape, misaligned,
-    /// or that overlaps an output; a denominator that is negative or not finite;
-    /// [`Error::InvalidTarget`](crate::Error::InvalidTarget) for a class index that is no class.
-    /// No output has then been written.
+    /// on another device, or that overlaps an output; a denominator that is negative or not finite;
+    /// on the CPU [`Error::InvalidTarget`](crate::Error::InvalidTarget) for a class index that is no
+    /// class. No output has then been written. [`Error::Cuda`](crate::Error::Cuda) where the driver
+    /// refuses a launch: some of the work may then be done.
     pub fn run(&self, args: Args<'_>, workspace: &mut Workspace<'_>) -> Result<()> {
         let visit = self.visit()?;
         let call = Call::forward(&self.problem, args, workspace, &visit)?;
