@@ -175,9 +175,9 @@ impl Site for Plan {
         }
     }
 
-    fn foreign(&self, address: usize) -> Option<String> {
+    fn foreign(&self, address: usize) -> Result<Option<String>> {
         match &self.runner {
-            Runner::Cpu(_) => None,
+            Runner::Cpu(_) => Ok(None),
             Runner::Cuda(kernels) => kernels.foreign(address),
         }
     }

@@ -58,7 +58,7 @@ pub(crate) mod kernels {
         workspace_size(&Problem, usize) -> usize;
         allocate(usize) -> Result<Buffer>;
         read(*const u8, *mut c_void) -> Result<[i64; 4]>;
-        foreign(usize) -> Option<String>;
+        foreign(usize) -> Result<Option<String>>;
     }
 }
 

@@ -151,13 +151,15 @@ impl Kernels {
     }
 
     /// What is at an address, if the GPU cannot use it.
-    pub(crate) fn foreign(&self, address: usize) -> Option<String> {
-        let Ok(entered) = self.primary.enter() else { return None }; // the run will say why
-        match entered.owner(address as u64) {
+    ///
+    /// # Errors
+    /// [`Error::Driver`] if the context is lost, [`Error::Forked`].
+    pub(crate) fn foreign(&self, address: usize) -> crate::Result<Option<String>> {
+        Ok(match self.primary.enter()?.owner(address as u64)? {
             Some(ordinal) if ordinal == self.primary.ordinal() => None,
             Some(ordinal) => Some(format!("memory of CUDA {ordinal}")),
             None => Some("memory that the driver does not know".into()),
-        }
+        })
     }
 
     /// The context that they are loaded into.
