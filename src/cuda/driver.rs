@@ -107,6 +107,17 @@ const INSTALL: &str = "install the NVIDIA driver (525 or newer), or in a contain
 /// What helps where there is an old one.
 const UPDATE: &str = "update the NVIDIA driver to 525 or newer";
 
+/// Why the library could not be loaded.
+fn absence() -> String {
+    // SAFETY: its constructors run, if it is there.
+    let loaded = unsafe { libloading::Library::new("libcuda.so.1") };
+    let cause = loaded.err().and_then(|error| Some(std::error::Error::source(&error)?.to_string()));
+    match cause.filter(|cause| !cause.contains("No such file")) {
+        Some(cause) => format!("could not be loaded: {cause}"),
+        None => "was not found".into(),
+    }
+}
+
 /// What helps where `cuInit` fails.
 fn remedy(code: Code) -> &'static str {
     match code {
@@ -155,7 +166,7 @@ impl Driver {
         // SAFETY: the library's constructors run. Without a library, the second would panic.
         let library = unsafe {
             if !sys::is_culib_present() {
-                return fail("libcuda.so.1, the NVIDIA driver, was not found".into(), INSTALL);
+                return fail(format!("libcuda.so.1, the NVIDIA driver, {}", absence()), INSTALL);
             }
             sys::culib()
         };
