@@ -6,6 +6,7 @@ pub mod golden;
 pub mod placed;
 pub mod raw;
 pub mod simulated;
+pub mod standin;
 
 use std::io::Write;
 
