@@ -20,7 +20,7 @@ impl Buffer {
     /// Allocates. The contents are arbitrary.
     ///
     /// # Errors
-    /// [`Error::Cuda`](crate::Error::Cuda) if there is not so much memory.
+    /// [`Error::Resource`](crate::Error::Resource) if there is not so much memory.
     pub fn allocate(primary: &Arc<Primary>, size: usize) -> Result<Self> {
         let address = primary.enter()?.allocate(size.max(1))?;
         Ok(Buffer { primary: Arc::clone(primary), address, size })

@@ -164,7 +164,8 @@ impl Driver {
         let count = self.gpus()?;
         if ordinal >= count {
             let reason = format!("there is no such GPU: the driver shows {count}");
-            return Err(Error::NoDriver { reason });
+            let remedy = "their numbers start at 0, and CUDA_VISIBLE_DEVICES may hide some";
+            return Err(Error::Target { reason, remedy: remedy.into() });
         }
         let mut device = 0;
         let number = ordinal as c_int;

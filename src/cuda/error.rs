@@ -169,10 +169,14 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for Error {}
 
+/// The driver's result code for memory that it does not have, of the GPU or of the host.
+const OUT_OF_MEMORY: i32 = 2;
+
 impl From<Error> for crate::Error {
     fn from(error: Error) -> Self {
         let what = error.to_string();
         match error {
+            Error::Driver { code: OUT_OF_MEMORY, .. } => crate::Error::Resource { what },
             Error::Driver { code, .. } => crate::Error::Cuda { what, code },
             Error::Grid { rows } => crate::Error::invalid("rows", rows, "fewer"),
             _ => crate::Error::Unavailable { what },
