@@ -239,7 +239,7 @@ fn more_rows_and_elements_than_32_bits_count() {
         dtype: DType::F32,
         strides: [classes * stride, stride, 1].map(|stride| stride as usize),
     };
-    let cut = Cut::new(inner as usize, &of(logits), &[of(dlogits)], &[4]);
+    let cut = Cut::new(inner as usize, &of(logits), &[Some(of(dlogits))], &[4]);
     let params = ColumnParams {
         rows: Params {
             logits,

@@ -29,13 +29,13 @@ pub struct Cut {
 impl Cut {
     /// The first of these widths, the widest first, that serves all tensors; a width of 1 serves
     /// any. `others`: gradient and probabilities, where there are any.
-    pub fn new(inner: usize, logits: &Strided, others: &[Strided], widths: &[u32]) -> Cut {
+    pub fn new(inner: usize, logits: &Strided, others: &[Option<Strided>], widths: &[u32]) -> Cut {
         let fit = |&width: &u32| Self::of(width, inner, logits, others);
         let single = Cut { width: 1, shift: 0, vectors: inner as u64 };
         widths.iter().find_map(fit).unwrap_or(single)
     }
 
-    fn of(width: u32, inner: usize, logits: &Strided, others: &[Strided]) -> Option<Cut> {
+    fn of(width: u32, inner: usize, logits: &Strided, others: &[Option<Strided>]) -> Option<Cut> {
         let shift = logits.address / logits.dtype.size() as u64 % u64::from(width);
         let aligned = |tensor: &Strided| {
             let size = tensor.dtype.size();
@@ -52,7 +52,7 @@ impl Cut {
         let whole = (end / u64::from(width)).saturating_sub(u64::from(shift != 0));
         // Partial vectors go by elements.
         let mostly_whole = 2 * whole >= vectors;
-        let serves = mostly_whole && aligned(logits) && others.iter().all(aligned);
+        let serves = mostly_whole && aligned(logits) && others.iter().flatten().all(aligned);
         serves.then_some(Cut { width, shift: shift as u32, vectors })
     }
 
@@ -72,7 +72,8 @@ mod tests {
     }
 
     fn width(inner: usize, logits: Strided, others: &[Strided]) -> (u32, u32, u64) {
-        let cut = Cut::new(inner, &logits, others, &[8, 4, 2, 1]);
+        let others: Vec<_> = others.iter().copied().map(Some).collect();
+        let cut = Cut::new(inner, &logits, &others, &[8, 4, 2, 1]);
         (cut.width, cut.shift, cut.vectors)
     }
 

@@ -94,8 +94,6 @@ fn row_stride(tensor: &Strided, problem: &Problem, call: &Call) -> Option<i64> {
 
 /// The launch for the rows of a call, whose parameters are known but for its strides.
 fn rows(problem: &Problem, call: &Call, widths: [u32; 2], params: Params) -> Step {
-    let others = [call.dlogits, by_class(problem, call)];
-    let others: Vec<Strided> = others.into_iter().flatten().collect();
     let strides = |tensor: &Strided| row_stride(tensor, problem, call);
     let one = |tensor: Option<Strided>| tensor.map_or(Some(0), |tensor| strides(&tensor));
     let targets = by_class(problem, call);
@@ -108,13 +106,13 @@ fn rows(problem: &Problem, call: &Call, widths: [u32; 2], params: Params) -> Ste
             ..params
         });
     }
-    let place = |tensor: &Strided| columns::Strided {
+    let place = |tensor: Strided| columns::Strided {
         address: tensor.data.addr() as u64,
         dtype: tensor.dtype,
         strides: tensor.strides,
     };
-    let others: Vec<_> = others.iter().map(place).collect();
-    let cut = Cut::new(call.inner, &place(&call.logits), &others, &widths);
+    let others = [call.dlogits, targets].map(|tensor| tensor.map(place));
+    let cut = Cut::new(call.inner, &place(call.logits), &others, &widths);
     let strides = |tensor: Option<Strided>| {
         tensor.map_or([0; 3], |tensor| tensor.strides.map(|stride| stride as i64))
     };
