@@ -25,6 +25,8 @@ pub struct Engine {
     supply: Supply,
     /// Programs, as long as a plan has them.
     known: Mutex<HashMap<Vec<Variant>, Weak<Program>>>,
+    /// Those that have cast a tensor.
+    pub(super) casts: Mutex<Vec<Arc<Program>>>,
 }
 
 /// Checks that the GPU with this number can compute: a driver, the GPU, a compiler that suits both.
@@ -32,9 +34,9 @@ pub struct Engine {
 ///
 /// # Errors
 /// The first thing that is missing, with what would help.
-pub fn probe(ordinal: u32) -> Result<()> {
-    let driver = Driver::get()?;
-    compiler(driver, ordinal).map(|_| ())
+pub fn probe(ordinal: u32) -> crate::Result<()> {
+    compiler(Driver::get()?, ordinal)?;
+    Ok(())
 }
 
 /// The compiler that suits a GPU and its driver, and what it is to compile for.
@@ -61,6 +63,7 @@ impl Engine {
             primary: Primary::retain(ordinal)?,
             supply: Supply { nvrtc, target, cache: Cache::open(cache_directory) },
             known: Mutex::default(),
+            casts: Mutex::default(),
         }))
     }
 
@@ -87,7 +90,8 @@ impl Engine {
         Ok(Arc::new(Kernels::new(&self.primary, around, own)))
     }
 
-    fn program(&self, variants: Vec<Variant>) -> Result<Arc<Program>> {
+    /// A program of these kernels.
+    pub(super) fn program(&self, variants: Vec<Variant>) -> Result<Arc<Program>> {
         // Held while compiling: NVRTC compiles one program at a time in any case.
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(program) = known.get(&variants).and_then(Weak::upgrade) {

@@ -57,52 +57,6 @@ impl Kernels {
         Kernels { primary: Arc::clone(primary), around, own }
     }
 
-    /// Puts a run on a stream, or the gradient from statistics. Neither allocates nor waits.
-    ///
-    /// `problem` is the one of these kernels.
-    ///
-    /// # Errors
-    /// [`Error::Driver`](super::Error::Driver) if the driver refuses a launch,
-    /// [`Error::Forked`](super::Error::Forked).
-    pub(crate) fn run(&self, problem: &Problem, call: &Call, backward: bool) -> crate::Result<()> {
-        let entered = self.primary.enter()?;
-        let widths = selection::widths(problem, backward, self.primary.gpu());
-        let done = sequence::run(problem, call, backward, widths, |step| {
-            // SAFETY: a call has been checked: its addresses are of this GPU, and who made its views
-            // and its stream promised that they are good until the work is done.
-            unsafe { self.launch(&entered, &step, backward, call.stream.cast()) }
-        });
-        Ok(done?)
-    }
-
-    /// # Safety
-    /// The addresses and the stream are good until the work is done.
-    unsafe fn launch(
-        &self,
-        entered: &Entered<'_>,
-        step: &Step,
-        backward: bool,
-        stream: CUstream,
-    ) -> Result<()> {
-        let rows = if backward { own::BACKWARD } else { own::FORWARD };
-        let (program, place, count, params): (_, _, i64, *const c_void) = match step {
-            Step::Count(params) => {
-                (&self.around, around::COUNT, params.slices, from_ref(params).cast())
-            }
-            Step::Scales(params) => (&self.around, around::SCALES, 1, from_ref(params).cast()),
-            Step::Rows(params) => (&self.own, rows, params.rows, from_ref(params).cast()),
-            Step::Columns { params, width, vectors } => {
-                (&self.own, rows + 1 + width, *vectors, from_ref(params).cast())
-            }
-            Step::Sum(params) => {
-                (&self.around, around::SUM, params.slices, from_ref(params).cast())
-            }
-            Step::Finish(params) => (&self.around, around::FINISH, 1, from_ref(params).cast()),
-        };
-        // SAFETY: the caller's promise; the parameters are those of this kernel.
-        unsafe { program.launch(place, count, entered, stream, params) }
-    }
-
     /// The name of the kernel for the rows of a run.
     pub(crate) fn name(&self) -> &str {
         self.own.name(own::FORWARD)
@@ -121,31 +75,76 @@ impl Kernels {
         Buffer::allocate(&self.primary, size)
     }
 
+    /// Makes the context of the GPU that of this thread, for one call.
+    ///
+    /// # Errors
+    /// [`Error::Forked`](super::Error::Forked); [`Error::Driver`](super::Error::Driver) if the context
+    /// cannot be used.
+    pub(crate) fn enter(&self) -> crate::Result<Session<'_>> {
+        Ok(Session { kernels: self, entered: self.primary.enter()? })
+    }
+}
+
+/// The kernels of a plan while their context is that of this thread.
+pub(crate) struct Session<'k> {
+    kernels: &'k Kernels,
+    entered: Entered<'k>,
+}
+
+impl Session<'_> {
+    /// Puts a run on a stream, or the gradient from statistics. Neither allocates nor waits.
+    ///
+    /// `problem` is the one of these kernels.
+    ///
+    /// # Errors
+    /// [`Error::Driver`](super::Error::Driver) if the driver refuses a launch.
+    pub fn run(&self, problem: &Problem, call: &Call, backward: bool) -> crate::Result<()> {
+        let widths = selection::widths(problem, backward, self.kernels.primary.gpu());
+        let done = sequence::run(problem, call, backward, widths, |step| {
+            // SAFETY: a call has been checked: its addresses are of this GPU, and who made its views
+            // and its stream promised that they are good until the work is done.
+            unsafe { self.launch(&step, backward, call.on_gpu.stream.cast()) }
+        });
+        Ok(done?)
+    }
+
+    /// # Safety
+    /// The addresses and the stream are good until the work is done.
+    unsafe fn launch(&self, step: &Step, backward: bool, stream: CUstream) -> Result<()> {
+        let Kernels { around, own, .. } = self.kernels;
+        let rows = if backward { own::BACKWARD } else { own::FORWARD };
+        let (program, place, count, params): (_, _, i64, *const c_void) = match step {
+            Step::Count(params) => (around, around::COUNT, params.slices, from_ref(params).cast()),
+            Step::Scales(params) => (around, around::SCALES, 1, from_ref(params).cast()),
+            Step::Rows(params) => (own, rows, params.rows, from_ref(params).cast()),
+            Step::Columns { params, width, vectors } => {
+                (own, rows + 1 + width, *vectors, from_ref(params).cast())
+            }
+            Step::Sum(params) => (around, around::SUM, params.slices, from_ref(params).cast()),
+            Step::Finish(params) => (around, around::FINISH, 1, from_ref(params).cast()),
+        };
+        // SAFETY: the caller's promise; the parameters are those of this kernel.
+        unsafe { program.launch(place, count, &self.entered, stream, params) }
+    }
+
     /// Waits for a stream and reads four numbers.
     ///
     /// # Errors
     /// [`Error::Driver`](super::Error::Driver) if the GPU failed.
-    pub(crate) fn read(&self, from: *const u8, stream: *mut c_void) -> crate::Result<[i64; 4]> {
+    pub fn read(&self, from: *const u8, stream: *mut c_void) -> crate::Result<[i64; 4]> {
         let mut bytes = [0u8; 32];
-        let entered = self.primary.enter()?;
         // SAFETY: a checked address of four numbers, and the caller's stream.
-        unsafe { entered.read(from.addr() as u64, &mut bytes, stream.cast())? };
+        unsafe { self.entered.read(from.addr() as u64, &mut bytes, stream.cast())? };
         let number = |i: usize| i64::from_ne_bytes(std::array::from_fn(|byte| bytes[8 * i + byte]));
         Ok(std::array::from_fn(number))
     }
 
     /// What is at an address, if the GPU cannot use it.
-    pub(crate) fn foreign(&self, address: usize) -> Option<String> {
-        let Ok(entered) = self.primary.enter() else { return None }; // the run will say why
-        match entered.owner(address as u64) {
-            Some(ordinal) if ordinal == self.primary.ordinal() => None,
+    pub fn foreign(&self, address: usize) -> Option<String> {
+        match self.entered.owner(address as u64) {
+            Some(ordinal) if ordinal == self.kernels.primary.ordinal() => None,
             Some(ordinal) => Some(format!("memory of CUDA {ordinal}")),
             None => Some("memory that the driver does not know".into()),
         }
-    }
-
-    /// The context that they are loaded into.
-    pub fn primary(&self) -> &Arc<Primary> {
-        &self.primary
     }
 }

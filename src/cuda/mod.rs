@@ -6,10 +6,11 @@
 //!   makes it of [`source`], [`cache`] keeps it; [`code`] puts that together. No GPU is needed so far.
 //! * The GPU: [`driver`], its context and what is done there ([`primary`]), memory ([`buffer`]).
 //! * Runs: an [`engine`] loads [`program`]s, of which a plan has its [`kernels`]; [`sequence`] says
-//!   what a run launches, with which [`params`].
+//!   what a run launches, with which [`params`]. Tensors are `cast`.
 
 pub mod buffer;
 pub mod cache;
+mod cast;
 pub mod code;
 pub mod columns;
 pub mod compile;
