@@ -39,7 +39,11 @@ pub fn probe(ordinal: u32) -> crate::Result<()> {
     Ok(())
 }
 
-fn compiler(driver: &Driver, ordinal: u32) -> Result<(&'static Nvrtc, Target)> {
+/// The compiler that suits a GPU and its driver, and what it is to compile for.
+///
+/// # Errors
+/// The first thing that is missing, with what would help.
+pub fn compiler(driver: &Driver, ordinal: u32) -> Result<(&'static Nvrtc, Target)> {
     let capability = driver.gpu(ordinal)?.capability;
     let (nvrtc, target) = Nvrtc::find_for(capability, driver.version(), &Surroundings::current())?;
     // NVIDIA's variable for drivers that are to ignore machine code.
