@@ -192,9 +192,6 @@ pub(crate) fn run<E>(
     let counted = count.denominator_kind == params::DENOMINATOR_COUNTED;
     let on_device = count.denominator_kind == params::DENOMINATOR_POINTER;
     let counts = by_index(problem) && (counted || call.on_gpu.report.is_some());
-    if !counts {
-        count.slices = 0; // nobody writes them, so nobody may add them up
-    }
     let scales = counts || on_device || count.sums_weights != 0;
     if counts {
         count.slices = slices;
