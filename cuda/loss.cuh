@@ -61,8 +61,11 @@ __device__ __forceinline__ Factors row_factors(const Params& p, i64 row, const R
   const float dloss = p.dloss ? p.dloss[p.flags & kDlossPerRow ? row : 0] : 1;
   const float row_weight = p.row_weights ? p.row_weights[row] : 1;
   const float slope = squash.constant_slope();
-  f.unit = dloss * static_cast<float>(p.scaled_by(&Scales::cross_entropy)) * row_weight;
-  if (!softmax.defined || !target.valid) f.unit = nan();
+  // The product of many is rounded once: little is left of the bound where a softcap's slope
+  // follows.
+  double unit = dloss * p.scaled_by(&Scales::cross_entropy) * row_weight;
+  if (!softmax.defined || !target.valid) unit = nan();
+  f.unit = static_cast<float>(unit);
   f.z_part = 0;
   if (p.z_loss != 0) {
     const float z_scale = dloss * static_cast<float>(p.scaled_by(&Scales::z_loss));
@@ -76,7 +79,7 @@ __device__ __forceinline__ Factors row_factors(const Params& p, i64 row, const R
     f.of_u = f.unit * slope;
     f.hit = f.at_max = 0;
   } else {
-    const float hit = f.unit * p.keep * target.weight;
+    const float hit = static_cast<float>(unit * p.keep * target.weight);
     float even = 0, others = f.z_part;
     if constexpr (kOptions & kSmoothing) {
       even = f.unit * p.share;

@@ -2,11 +2,12 @@
 
 use std::ffi::CString;
 use std::fmt::Write as _;
+use std::io;
 
 use super::cache::Cache;
 use super::compile::{Image, Request, Source, compile};
 use super::nvrtc::Nvrtc;
-use super::target::Target;
+use super::target::{Target, Version};
 use super::{Error, Result, source};
 
 /// Code, and the names of its kernels in the order that they were asked for.
@@ -29,6 +30,9 @@ pub struct Supply {
     pub target: Target,
     /// What it has compiled.
     pub cache: Cache,
+    /// Whether code is to say of which lines of the source it is, which makes it four times larger:
+    /// for profilers. Machine code then has its PTX with it, for who has no machine of this kind.
+    pub lines: bool,
 }
 
 impl Supply {
@@ -39,8 +43,7 @@ impl Supply {
     /// # Errors
     /// Those of [`compile`](super::compile::compile).
     pub fn obtain(&self, files: &[&str], expressions: &[&str]) -> Result<Code> {
-        let kept = self.cache.load(&self.key(&program(files), expressions));
-        match kept.and_then(|bytes| from_bytes(&bytes, self.target)) {
+        match kept(&self.cache, self.nvrtc.version(), self.target, files, expressions) {
             Some(code) => Ok(code),
             None => self.compile(files, expressions),
         }
@@ -55,8 +58,7 @@ impl Supply {
         let source = Source { name: "xent.cu", text: &text, headers: source::FILES };
         let request = Request {
             kernels: expressions,
-            // For profilers; and the PTX comes along, for who has no machine of this kind.
-            options: &["--generate-line-info"],
+            options: if self.lines { &["--generate-line-info"] } else { &[] },
             ..Request::new(self.target)
         };
         let compiled = compile(self.nvrtc, source, request)?;
@@ -65,27 +67,50 @@ impl Supply {
         });
         let names = names.collect::<Result<_>>()?;
         let code = Code { image: compiled.image, names, kept: false };
-        self.cache.store(&self.key(&text, expressions), &to_bytes(&code));
+        let version = self.nvrtc.version();
+        self.cache.store(&key(version, self.target, &text, expressions), &to_bytes(&code));
         Ok(code)
     }
+}
 
-    /// All that the code depends on.
-    fn key(&self, text: &str, expressions: &[&str]) -> Vec<u8> {
-        let mut key = Vec::new();
-        let mut add = |part: &str| {
-            key.extend((part.len() as u64).to_le_bytes());
-            key.extend(part.as_bytes());
-        };
-        add(&self.nvrtc.version().to_string());
-        add(&self.target.to_string());
+/// The code of kernels that this version of NVRTC has made, if a cache has it.
+pub(super) fn kept(
+    cache: &Cache,
+    nvrtc: Version,
+    target: Target,
+    files: &[&str],
+    expressions: &[&str],
+) -> Option<Code> {
+    from_bytes(&cache.load(&key(nvrtc, target, &program(files), expressions))?, target)
+}
+
+/// Keeps code where [`kept`] finds it.
+pub(super) fn keep(
+    cache: &Cache,
+    nvrtc: Version,
+    target: Target,
+    (files, expressions): (&[&str], &[&str]),
+    code: &Code,
+) -> io::Result<()> {
+    cache.try_store(&key(nvrtc, target, &program(files), expressions), &to_bytes(code))
+}
+
+/// All that the code depends on.
+fn key(nvrtc: Version, target: Target, text: &str, expressions: &[&str]) -> Vec<u8> {
+    let mut key = Vec::new();
+    let mut add = |part: &str| {
+        key.extend((part.len() as u64).to_le_bytes());
+        key.extend(part.as_bytes());
+    };
+    add(&nvrtc.to_string());
+    add(&target.to_string());
+    add(text);
+    expressions.iter().for_each(|expression| add(expression));
+    for (name, text) in source::FILES {
+        add(name);
         add(text);
-        expressions.iter().for_each(|expression| add(expression));
-        for (name, text) in source::FILES {
-            add(name);
-            add(text);
-        }
-        key
     }
+    key
 }
 
 /// A program of these files.

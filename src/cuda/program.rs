@@ -1,4 +1,4 @@
-//! Kernels that were compiled together, loaded.
+//! Kernels that belong together, loaded.
 #![allow(unsafe_code)] // launches
 
 use std::ffi::c_void;
@@ -7,36 +7,37 @@ use std::sync::Arc;
 use cudarc::driver::sys::CUstream;
 
 use super::code::{Code, Supply};
+use super::engine::Origin;
 use super::primary::{Entered, Function, Module, Primary};
 use super::variant::Variant;
 use super::{Error, Result};
 
-/// Kernels of one program, ready to launch.
+/// Kernels that belong together, ready to launch.
 #[derive(Debug)]
 pub struct Program {
     kernels: Vec<(Variant, Function)>,
-    _module: Module, // what the functions are in
+    _modules: Vec<Module>, // what the functions are in
 }
 
 impl Program {
     /// Obtains the code of kernels and loads it.
     ///
     /// # Errors
-    /// Those of compiling and loading.
-    pub fn load(variants: Vec<Variant>, primary: &Arc<Primary>, supply: &Supply) -> Result<Self> {
-        let mut files: Vec<&str> = variants.iter().map(|variant| variant.program).collect();
-        files.sort();
-        files.dedup();
-        let expressions: Vec<&str> = variants.iter().map(|v| v.expression.as_str()).collect();
-        let code = supply.obtain(&files, &expressions)?;
-        let (module, functions) = match load(primary, &code) {
-            // It was good for the driver that it was made for.
-            Err(Error::Driver { .. }) if code.kept => {
-                load(primary, &supply.compile(&files, &expressions)?)
+    /// Those of compiling and loading; [`Error::NotPrebuilt`].
+    pub fn load(variants: Vec<Variant>, primary: &Arc<Primary>, origin: &Origin) -> Result<Self> {
+        let (modules, functions) = match origin {
+            Origin::Compiler(supply) => {
+                let (module, functions) = compiled(&variants, primary, supply)?;
+                (vec![module], functions)
             }
-            loaded => loaded,
-        }?;
-        Ok(Program { kernels: variants.into_iter().zip(functions).collect(), _module: module })
+            Origin::Prebuilt(prebuilt) => {
+                let one = |variant| load(primary, &prebuilt.obtain(variant)?);
+                let loaded = variants.iter().map(one).collect::<Result<Vec<_>>>()?;
+                let (modules, functions): (_, Vec<_>) = loaded.into_iter().unzip();
+                (modules, functions.concat())
+            }
+        };
+        Ok(Program { kernels: variants.into_iter().zip(functions).collect(), _modules: modules })
     }
 
     /// Puts a kernel on a stream, for so many rows or whatever else it has one of for each.
@@ -71,4 +72,24 @@ fn load(primary: &Arc<Primary>, code: &Code) -> Result<(Module, Vec<Function>)> 
     let module = Module::load(primary, &code.image)?;
     let functions = code.names.iter().map(|name| module.function(name)).collect::<Result<_>>()?;
     Ok((module, functions))
+}
+
+/// Kernels that are compiled together, unless they were before.
+fn compiled(
+    variants: &[Variant],
+    primary: &Arc<Primary>,
+    supply: &Supply,
+) -> Result<(Module, Vec<Function>)> {
+    let mut files: Vec<&str> = variants.iter().map(|variant| variant.program).collect();
+    files.sort();
+    files.dedup();
+    let expressions: Vec<&str> = variants.iter().map(|v| v.expression.as_str()).collect();
+    let code = supply.obtain(&files, &expressions)?;
+    match load(primary, &code) {
+        // It was good for the driver that it was made for.
+        Err(Error::Driver { .. }) if code.kept => {
+            load(primary, &supply.compile(&files, &expressions)?)
+        }
+        loaded => loaded,
+    }
 }

@@ -25,8 +25,12 @@ pub fn info() -> Status {
     Status::Good
 }
 
+/// Says a value, whose further lines are indented as the first.
 fn line(name: &str, value: impl std::fmt::Display) {
-    println!("  {name:13} {value}");
+    let text = value.to_string();
+    let mut lines = text.lines();
+    println!("  {name:13} {}", lines.next().unwrap_or_default());
+    lines.for_each(|more| println!("  {:13} {more}", ""));
 }
 
 /// The vector extensions of the processor, as far as they matter here.
@@ -50,8 +54,9 @@ fn vectors() -> String {
 mod gpu {
     use xent::cuda::cache::Cache;
     use xent::cuda::driver::Driver;
+    use xent::cuda::engine::Origin;
     use xent::cuda::nvrtc::Nvrtc;
-    use xent::cuda::{Result, engine};
+    use xent::cuda::{Result, prebuilt};
 
     use super::line;
 
@@ -74,17 +79,27 @@ mod gpu {
                 let archs = nvrtc.supported().iter().map(|capability| capability.to_string());
                 line("compiles for", archs.collect::<Vec<_>>().join(" "));
             }
-            Err(error) => {
-                let text = error.to_string();
-                let mut lines = text.lines();
-                line("NVRTC", lines.next().unwrap_or_default());
-                lines.for_each(|more| println!("  {:13} {}", "", more));
-            }
+            Err(error) => line("NVRTC", error),
         }
         let cache = Cache::open(None);
         match (cache.folder(), cache.reason()) {
             (Some(folder), _) => line("cache", folder.display()),
             (None, reason) => line("cache", format!("none: {}", reason.unwrap_or_default())),
+        }
+        line("prebuilt", kernels());
+    }
+
+    /// The prebuilt kernels, where there are any.
+    fn kernels() -> String {
+        let Some(folder) = prebuilt::place() else { return "none".into() };
+        let name = |(target, nvrtc)| format!("{target} (NVRTC {nvrtc})");
+        match prebuilt::targets(&folder) {
+            Ok(targets) => {
+                let targets = targets.into_iter().map(name).collect::<Vec<_>>().join(", ");
+                format!("{}: {targets}", folder.display())
+            }
+            Err(_) if !folder.exists() => format!("none in {}", folder.display()),
+            Err(reason) => reason,
         }
     }
 
@@ -94,9 +109,19 @@ mod gpu {
             Ok(text) => line(&name, text),
             Err(error) => line(&name, error),
         }
-        match engine::compiler(driver, ordinal) {
-            Ok((_, target)) => line("", format!("kernels are compiled for {target}")),
-            Err(error) => line("", format!("cannot be used: {}", error)),
+        match Origin::find(driver, ordinal, None) {
+            Ok(Origin::Compiler(supply)) => {
+                line("", format!("kernels are compiled for {}", supply.target));
+            }
+            Ok(Origin::Prebuilt(prebuilt)) => {
+                line("", format!("prebuilt kernels for {} are used", prebuilt.target()));
+            }
+            Err(error) => {
+                // What follows is the search for NVRTC, which is told below.
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or_default();
+                line("", format!("cannot be used: {}", first.trim_end_matches(':')));
+            }
         }
     }
 

@@ -7,6 +7,8 @@ mod case;
 mod check;
 mod grid;
 mod info;
+#[cfg(target_os = "linux")]
+mod kernels;
 mod place;
 mod run;
 mod shape;
@@ -26,6 +28,9 @@ enum Command {
     /// Exit status: 0 if all are within their bounds, 1 if not, 2 for wrong usage or a device that
     /// is not there.
     Check(check::Arguments),
+    /// Compile the kernels of common problems ahead, for machines that have a driver but no NVRTC
+    #[cfg(target_os = "linux")]
+    Kernels(kernels::Arguments),
 }
 
 /// How the program ends.
@@ -48,5 +53,7 @@ fn main() -> Status {
     match Command::parse() {
         Command::Info => info::info(),
         Command::Check(arguments) => check::check(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Kernels(arguments) => kernels::kernels(&arguments),
     }
 }
