@@ -108,13 +108,12 @@ impl How {
             let strides = self.strides(tensor, problem);
             Strided { address: 256 + offset * dtype.size() as u64, dtype, strides }
         };
-        let mut others = Vec::new();
-        if wants_gradient {
-            others.push(strided(1, problem.dlogits, self.dlogits_offset));
-        }
-        if problem.targets_are_probabilities() {
-            others.push(strided(2, problem.targets, self.targets_offset));
-        }
+        let dlogits = strided(1, problem.dlogits, self.dlogits_offset);
+        let targets = strided(2, problem.targets, self.targets_offset);
+        let others = [
+            wants_gradient.then_some(dlogits),
+            problem.targets_are_probabilities().then_some(targets),
+        ];
         let logits = strided(0, problem.logits, self.logits_offset);
         Cut::new(self.inner(), &logits, &others, widths)
     }
