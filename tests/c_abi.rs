@@ -155,3 +155,118 @@ fn the_library_exports_what_is_listed() {
     let listed: BTreeSet<_> = include_str!("c/symbols.txt").lines().collect();
     assert_eq!(exported, listed, "exported, and listed in {}", folder().display());
 }
+
+/// The same programs on a GPU that is simulated, and those of what only a GPU has.
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod on_a_gpu {
+    use std::process::Command;
+
+    use super::c::{Compiler, printed, run_on_gpu};
+    use super::common::simulated::Machine;
+
+    fn passes(source: &str, standard: &str, flags: &[&str]) {
+        let (Some(machine), Some(compiler)) = (Machine::new(), Compiler::new(standard)) else {
+            return;
+        };
+        run_on_gpu(&machine, &compiler.flags(flags).program(source), &[]);
+    }
+
+    #[test]
+    fn bad_input_is_refused_by_name() {
+        passes("bad_input.c", "c99", &[]);
+    }
+
+    #[test]
+    fn one_plan_serves_many_threads() {
+        passes("threads.c", "c11", &[]);
+    }
+
+    #[test]
+    fn runs_do_not_allocate() {
+        passes("allocations.c", "c11", &[]);
+    }
+
+    #[test]
+    fn odd_input_crashes_nothing() {
+        passes("fuzz.c", "c11", &["-O1"]);
+    }
+
+    #[test]
+    fn cxx_handles_free_themselves_and_failures_throw() {
+        passes("raii.cc", "c++11", &[]);
+    }
+
+    #[test]
+    fn cxx_works_without_exceptions() {
+        passes("no_exceptions.cc", "c++20", &["-fno-exceptions"]);
+    }
+
+    #[test]
+    fn reports_denominators_streams_and_lifetimes() {
+        passes("gpu.c", "c99", &[]);
+    }
+
+    #[test]
+    fn several_gpus_keep_their_memory_apart() {
+        let (Some(machine), Some(compiler)) = (Machine::new(), Compiler::new("c11")) else {
+            return;
+        };
+        let mut command = machine.command(compiler.program("gpus.c"));
+        printed(command.env("XENT_SIM_DEVICES", "9.0,9.0"), &[machine.folder()]);
+    }
+
+    #[test]
+    fn sanitizers_find_nothing() {
+        for source in ["bad_input.c", "threads.c", "fuzz.c", "gpu.c", "raii.cc"] {
+            let standard = if source.ends_with(".cc") { "c++17" } else { "c11" };
+            let Some(compiler) = Compiler::sanitized(standard) else { continue };
+            let Some(machine) = Machine::new() else { return };
+            run_on_gpu(&machine, &compiler.program(source), &[]);
+        }
+    }
+
+    /// What a context chooses, and what it says, where something is missing.
+    #[test]
+    fn a_context_says_why_it_is_not_on_a_gpu() {
+        let (Some(machine), Some(compiler)) = (Machine::new(), Compiler::new("c11")) else {
+            return;
+        };
+        let program = compiler.program("fallback.c");
+        let lines = |change: &dyn Fn(&mut Command)| {
+            let mut command = machine.command(&program);
+            change(&mut command);
+            let printed = printed(&mut command, &[machine.folder()]);
+            let (described, error) = printed.split_once('\n').unwrap();
+            (described.to_owned(), error.trim_end().to_owned())
+        };
+        assert_eq!(lines(&|_| {}), ("CUDA 0".into(), "".into()));
+        for (variable, value, reason) in [
+            ("XENT_SIM_INIT", "100", "cuInit: no CUDA-capable device is detected"),
+            ("XENT_SIM_INIT", "999", "cuInit: unknown error"),
+            ("XENT_SIM_DRIVER_VERSION", "11080", "the NVIDIA driver is one of CUDA 11.8; 12.0 is"),
+            ("XENT_SIM_DEVICES", "6.1", ""),
+            ("XENT_NVRTC", "/nowhere", "/nowhere: not a usable NVRTC: "),
+        ] {
+            let (described, error) = lines(&|command| {
+                command.env(variable, value);
+            });
+            println!("{described}\n{error}");
+            assert!(described.starts_with(&format!("CPU ({reason}")), "{described}");
+            let what = described.strip_prefix("CPU (").unwrap().strip_suffix(')').unwrap();
+            assert_eq!(error, format!("CUDA device 0: {what}"));
+        }
+    }
+}
+
+/// On this machine as it is, with a GPU or without.
+#[test]
+fn a_context_that_chooses_itself_says_what_and_why() {
+    let Some(compiler) = Compiler::new("c99") else { return };
+    let printed = run(&compiler.program("fallback.c"), &[]);
+    let (described, error) = printed.split_once('\n').unwrap();
+    let reason = described.strip_prefix("CPU (").and_then(|text| text.strip_suffix(')'));
+    match reason {
+        Some(reason) => assert_eq!(error.trim_end(), format!("CUDA device 0: {reason}")),
+        None => assert!(described.starts_with("CUDA "), "{described}"),
+    }
+}
