@@ -24,12 +24,14 @@ pub enum DeviceKind {
 pub struct Device {
     kind: DeviceKind,
     fallback: Option<Arc<str>>,
+    /// By [`Device::auto`].
+    chosen: bool,
 }
 
 impl Device {
     /// The processor.
     pub const fn cpu() -> Self {
-        Device { kind: DeviceKind::Cpu, fallback: None }
+        Device { kind: DeviceKind::Cpu, fallback: None, chosen: false }
     }
 
     /// The GPU with this number.
@@ -39,7 +41,9 @@ impl Device {
     /// needs is missing: a driver, or NVRTC, which compiles the kernels.
     pub fn cuda(ordinal: u32) -> Result<Self> {
         match engine::probe(ordinal).map_err(Error::from) {
-            Ok(()) => Ok(Device { kind: DeviceKind::Cuda { ordinal }, fallback: None }),
+            Ok(()) => {
+                Ok(Device { kind: DeviceKind::Cuda { ordinal }, fallback: None, chosen: false })
+            }
             Err(Error::Unavailable { what }) => {
                 Err(Error::Unavailable { what: format!("CUDA device {ordinal}: {what}") })
             }
@@ -56,14 +60,22 @@ impl Device {
     /// ```
     pub fn auto() -> Self {
         match engine::probe(0) {
-            Ok(()) => Device { kind: DeviceKind::Cuda { ordinal: 0 }, fallback: None },
+            Ok(()) => {
+                let kind = DeviceKind::Cuda { ordinal: 0 };
+                Device { kind, fallback: None, chosen: true }
+            }
             Err(reason) => Device::cpu_because(reason.into()),
         }
     }
 
     /// The processor, in the place of a GPU that is not there for a reason.
     pub(crate) fn cpu_because(reason: Error) -> Self {
-        Device { kind: DeviceKind::Cpu, fallback: Some(reason.to_string().into()) }
+        Device { kind: DeviceKind::Cpu, fallback: Some(reason.to_string().into()), chosen: true }
+    }
+
+    /// Whether it may be another one where it cannot be opened.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.chosen
     }
 
     /// Which device this is.
