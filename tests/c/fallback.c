@@ -1,5 +1,5 @@
-/* What a context says of itself that has chosen its device, and what a GPU lacks that is asked for:
- * two lines.
+/* What becomes of asking for a GPU, and what a context says of itself that has chosen its device:
+ * if that is the CPU, what the GPU lacks.
  */
 #include <stdio.h>
 #include <string.h>
@@ -8,17 +8,21 @@
 #include "check.h"
 
 int main(void) {
-  xent_context *context = NULL, *demanded = NULL;
-  CHECK_OK(xent_context_create_auto(&context));
-  printf("%s\n", xent_context_describe(context));
-  const int gpu = xent_context_device(context, NULL) == XENT_DEVICE_CUDA;
-  CHECK((strncmp(xent_context_describe(context), "CUDA ", 5) == 0) == gpu);
-  xent_context_destroy(context);
-
+  xent_context *chosen = NULL, *demanded = NULL;
+  CHECK_OK(xent_context_create_auto(&chosen));
+  const char* description = xent_context_describe(chosen);
+  const int gpu = xent_context_device(chosen, NULL) == XENT_DEVICE_CUDA;
   const xent_status status = xent_context_create_cuda(0, &demanded);
-  CHECK(status == (gpu ? XENT_STATUS_OK : XENT_STATUS_DEVICE_UNAVAILABLE));
-  printf("%s\n", xent_last_error());
-  xent_context_destroy(demanded);
+  CHECK((status == XENT_STATUS_OK) == gpu && (demanded != NULL) == gpu);
+  CHECK((strcmp(description, "CUDA 0") == 0) == gpu);
+  if (!gpu) {
+    const char *error = xent_last_error(), *prefix = "CUDA device 0: ";
+    if (strncmp(error, prefix, strlen(prefix)) == 0) error += strlen(prefix);
+    CHECK(strncmp(description, "CPU (", 5) == 0 && strstr(description, error) == description + 5);
+  }
   CHECK(strstr(xent_version_string(), " (CPU") != NULL);
+  printf("%s\n%s\n", xent_status_string(status), description);
+  xent_context_destroy(chosen);
+  xent_context_destroy(demanded);
   return 0;
 }
