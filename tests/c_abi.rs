@@ -205,6 +205,11 @@ mod on_a_gpu {
     }
 
     #[test]
+    fn a_gpu_that_is_lost_leaves_the_rest() {
+        passes("lost.c", "c99", &[]);
+    }
+
+    #[test]
     fn several_gpus_keep_their_memory_apart() {
         let (Some(machine), Some(compiler)) = (Machine::new(), Compiler::new("c11")) else {
             return;

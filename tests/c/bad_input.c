@@ -11,7 +11,7 @@
 
 enum { kRows = 2, kClasses = 3 };
 
-/* Everything a call may write. */
+/* Everything a call may write. The statistics are no more aligned than they need be. */
 typedef struct {
   float loss, lse[kRows], stats[2 * kRows], dlogits[kRows * kClasses], entropy[kRows];
   int64_t argmax[kRows], correct;

@@ -148,6 +148,30 @@ static inline void* copy(const device* there, const void* from, size_t size) {
   return made;
 }
 
+/* A stream that does not wait for the default stream; NULL on the processor. */
+static inline xent_stream make_stream(const device* there) {
+  xent_stream stream = NULL;
+  if (!on_gpu(there)) return stream;
+  enter(there);
+  CHECK(there->cuda.stream_create(&stream, 1) == 0);
+  leave(there);
+  return stream;
+}
+
+static inline void wait_for(const device* there, xent_stream stream) {
+  if (!on_gpu(there)) return;
+  enter(there);
+  CHECK(there->cuda.stream_wait(stream) == 0);
+  leave(there);
+}
+
+static inline void drop_stream(const device* there, xent_stream stream) {
+  if (!on_gpu(there)) return;
+  enter(there);
+  CHECK(there->cuda.stream_destroy(stream) == 0);
+  leave(there);
+}
+
 /* Options for a context there. */
 static inline xent_context_options options_on(const device* there) {
   xent_context_options options = xent_context_options_default();

@@ -1,9 +1,12 @@
-/* What only a GPU has: reports, denominators in its memory, streams, device pointers that are told
- * from others; and what becomes of the current context, and of handles in any order.
+/* What only a GPU has: reports, denominators in its memory, streams, graphs; and what becomes of
+ * the current context, of handles in any order, of a child of the process.
  */
+#define _POSIX_C_SOURCE 200809L /* fork */
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <xent.h>
 
 #include "check.h"
@@ -165,10 +168,7 @@ static void test_streams(void) {
   xent_plan* plan = make_plan(XENT_REDUCTION_SUM);
   xent_workspace* workspace = NULL;
   CHECK_OK(xent_workspace_create(plan, kRows, &workspace));
-  xent_stream streams[4] = {NULL, (xent_stream)1, (xent_stream)2, NULL};
-  enter(&where);
-  CHECK(where.cuda.stream_create(&streams[3], 1) == 0);
-  leave(&where);
+  const xent_stream streams[4] = {NULL, (xent_stream)1, (xent_stream)2, make_stream(&where)};
   for (int i = 0; i < 4; ++i) {
     void *before = NULL, *after = NULL;
     xent_report report;
@@ -187,9 +187,100 @@ static void test_streams(void) {
     free(out);
     drop(&where, there);
   }
+  drop_stream(&where, streams[3]);
+  xent_workspace_destroy(workspace);
+  xent_plan_destroy(plan);
+}
+
+/* A run that was captured in a graph runs again with new contents at the same addresses. */
+static void test_capture(void) {
+  enum { kReplays = 3 };
+  xent_plan* plan = make_plan(XENT_REDUCTION_MEAN);
+  xent_workspace* workspace = NULL;
+  xent_stream stream = make_stream(&where);
+  void *library = dlopen("libcuda.so.1", RTLD_NOW), *graph = NULL, *ready = NULL;
+  int (*begin)(xent_stream, int) = NULL;
+  int (*end)(xent_stream, void**) = NULL;
+  int (*instantiate)(void**, void*, unsigned long long) = NULL;
+  int (*launch)(void*, xent_stream) = NULL;
+  int (*drop_graph)(void*) = NULL;
+  int (*drop_ready)(void*) = NULL;
+  CHECK(library != NULL);
+  find(library, "cuStreamBeginCapture_v2", &begin);
+  find(library, "cuStreamEndCapture", &end);
+  find(library, "cuGraphInstantiateWithFlags", &instantiate);
+  find(library, "cuGraphLaunch", &launch);
+  find(library, "cuGraphDestroy", &drop_graph);
+  find(library, "cuGraphExecDestroy", &drop_ready);
+  CHECK_OK(xent_workspace_create(plan, kRows, &workspace));
+  buffers* there = (buffers*)copy(&where, &fresh, sizeof fresh);
+  xent_args args = args_of(there, workspace);
+  args.stream = stream;
+
   enter(&where);
-  CHECK(where.cuda.stream_destroy(streams[3]) == 0);
+  CHECK(begin(stream, 0) == 0); /* calls that wait or allocate would make it fail */
+  CHECK_OK(xent_run(plan, &args));
+  CHECK(end(stream, &graph) == 0 && instantiate(&ready, graph, 0) == 0);
   leave(&where);
+  buffers* captured = results(there);
+  CHECK(captured->loss[0] == 0); /* nothing has run */
+  free(captured);
+
+  for (int replay = 1; replay <= kReplays; ++replay) {
+    static buffers changed;
+    changed = fresh;
+    changed.logits[0] = (float)replay;
+    put(&where, there, &changed, sizeof changed);
+    enter(&where);
+    CHECK(launch(ready, stream) == 0 && where.cuda.stream_wait(stream) == 0);
+    leave(&where);
+    buffers* replayed = results(there);
+    put(&where, there, &changed, sizeof changed);
+    CHECK_OK(xent_run(plan, &args));
+    wait_for(&where, stream);
+    buffers* run = results(there);
+    CHECK(run->loss[0] > 0 && memcmp(replayed, run, sizeof *run) == 0);
+    free(replayed);
+    free(run);
+  }
+  enter(&where);
+  CHECK(drop_ready(ready) == 0 && drop_graph(graph) == 0);
+  leave(&where);
+  drop_stream(&where, stream);
+  drop(&where, there);
+  xent_workspace_destroy(workspace);
+  xent_plan_destroy(plan);
+}
+
+/* In a child of the process, calls fail, and destroying what the parent made does nothing to it. */
+static void test_fork(void) {
+  xent_plan* plan = make_plan(XENT_REDUCTION_MEAN);
+  xent_workspace* workspace = NULL;
+  CHECK_OK(xent_workspace_create(plan, kRows, &workspace));
+  buffers* there = (buffers*)copy(&where, &fresh, sizeof fresh);
+  const xent_args args = args_of(there, workspace);
+  const pid_t child = fork();
+  CHECK(child >= 0);
+  if (child == 0) {
+    xent_context* other = NULL;
+    CHECK(xent_run(plan, &args) == XENT_STATUS_DEVICE_UNAVAILABLE);
+    CHECK(strstr(xent_last_error(), "forked") != NULL);
+    CHECK(xent_context_create_cuda(0, &other) != XENT_STATUS_OK && other == NULL);
+    CHECK_OK(xent_context_create_auto(&other));
+    CHECK(xent_context_device(other, NULL) == XENT_DEVICE_CPU);
+    xent_context_destroy(other);
+    xent_workspace_destroy(workspace);
+    xent_plan_destroy(plan);
+    xent_context_destroy(context);
+    _exit(0);
+  }
+  int status = -1;
+  CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  CHECK_OK(xent_run(plan, &args));
+  buffers* out = results(there);
+  CHECK(out->loss[0] > 0);
+  free(out);
+  drop(&where, there);
   xent_workspace_destroy(workspace);
   xent_plan_destroy(plan);
 }
@@ -233,6 +324,8 @@ int main(int argc, char** argv) {
   test_report();
   test_denominator();
   test_streams();
+  test_capture();
+  test_fork();
   xent_context_destroy(context);
   close_device(&where);
   return 0;

@@ -56,23 +56,6 @@ static xent_plan* make_plan(const xent_context_options* options) {
   return plan;
 }
 
-/* A stream for a thread; NULL on the processor. */
-static xent_stream make_stream(void) {
-  xent_stream stream = NULL;
-  if (!on_gpu(&where)) return stream;
-  enter(&where);
-  CHECK(where.cuda.stream_create(&stream, 1) == 0); /* does not wait for the default stream */
-  leave(&where);
-  return stream;
-}
-
-static void drop_stream(xent_stream stream) {
-  if (!on_gpu(&where)) return;
-  enter(&where);
-  CHECK(where.cuda.stream_destroy(stream) == 0);
-  leave(&where);
-}
-
 static outputs* run(const xent_plan* plan, xent_stream stream) {
   outputs* out = (outputs*)calloc(1, sizeof *out);
   CHECK(out != NULL);
@@ -94,11 +77,7 @@ static outputs* run(const xent_plan* plan, xent_stream stream) {
   args.workspace_size = workspace->size;
   args.stream = stream;
   CHECK_OK(xent_run(plan, &args));
-  if (on_gpu(&where)) {
-    enter(&where);
-    CHECK(where.cuda.stream_wait(stream) == 0);
-    leave(&where);
-  }
+  wait_for(&where, stream);
   get(&where, out, there, sizeof *out);
   drop(&where, there);
   xent_workspace_destroy(workspace);
@@ -113,9 +92,9 @@ static void check_run(const xent_plan* plan, xent_stream stream) {
 
 static void* many_runs(void* plan) {
   const int runs = on_gpu(&where) ? kRunsOnGpu : kRuns;
-  xent_stream stream = make_stream();
+  xent_stream stream = make_stream(&where);
   for (int i = 0; i < runs; ++i) check_run((const xent_plan*)plan, stream);
-  drop_stream(stream);
+  drop_stream(&where, stream);
   /* The last error is this thread's own. */
   CHECK(xent_last_error()[0] == 0);
   CHECK(xent_run(NULL, NULL) == XENT_STATUS_NULL_POINTER);
