@@ -76,6 +76,7 @@ fn the_cxx_example_of_the_readme_runs() {
 #[test]
 fn bad_input_is_refused_by_name() {
     passes("bad_input.c", &C, &[]);
+    passes("bad_args.c", &C, &[]);
 }
 
 #[test]
@@ -103,12 +104,15 @@ fn cxx_works_without_exceptions() {
     passes("no_exceptions.cc", &CXX, &["-fno-exceptions"]);
 }
 
+/// A compiler with sanitizers for a file.
+fn sanitized(source: &str) -> Option<Compiler> {
+    Compiler::sanitized(if source.ends_with(".cc") { "c++17" } else { "c11" })
+}
+
 #[test]
 fn sanitizers_find_nothing() {
-    let programs =
-        [("c11", "bad_input.c"), ("c11", "threads.c"), ("c11", "fuzz.c"), ("c++17", "raii.cc")];
-    for (standard, source) in programs {
-        let Some(compiler) = Compiler::sanitized(standard) else { continue };
+    for source in ["bad_input.c", "bad_args.c", "threads.c", "fuzz.c", "raii.cc"] {
+        let Some(compiler) = sanitized(source) else { continue };
         run(&compiler.program(source), &[]);
     }
 }
@@ -161,6 +165,7 @@ fn the_library_exports_what_is_listed() {
 mod on_a_gpu {
     use super::c::{Compiler, printed, run_on_gpu};
     use super::common::simulated::Machine;
+    use super::sanitized;
 
     fn passes(source: &str, standard: &str, flags: &[&str]) {
         let (Some(machine), Some(compiler)) = (Machine::new(), Compiler::new(standard)) else {
@@ -172,6 +177,7 @@ mod on_a_gpu {
     #[test]
     fn bad_input_is_refused_by_name() {
         passes("bad_input.c", "c99", &[]);
+        passes("bad_args.c", "c11", &[]);
     }
 
     #[test]
@@ -220,10 +226,10 @@ mod on_a_gpu {
 
     #[test]
     fn sanitizers_find_nothing() {
-        for source in ["bad_input.c", "threads.c", "fuzz.c", "gpu.c", "raii.cc"] {
-            let standard = if source.ends_with(".cc") { "c++17" } else { "c11" };
-            let Some(compiler) = Compiler::sanitized(standard) else { continue };
-            let Some(machine) = Machine::new() else { return };
+        for source in ["bad_input.c", "bad_args.c", "threads.c", "fuzz.c", "gpu.c", "raii.cc"] {
+            let (Some(machine), Some(compiler)) = (Machine::new(), sanitized(source)) else {
+                return;
+            };
             run_on_gpu(&machine, &compiler.program(source), &[]);
         }
     }
