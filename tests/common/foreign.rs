@@ -108,6 +108,9 @@ impl<T: Element + Copy + Default> Elements<T> {
         unsafe { ok(sys::cuMemAlloc_v2(&mut address, size_of_val(values))) };
         let elements = Elements { address, len: values.len(), element: std::marker::PhantomData };
         elements.write(values, null_mut());
+        // Streams that do not wait for the default one may read it now.
+        // SAFETY: the default stream.
+        ok(unsafe { sys::cuStreamSynchronize(null_mut()) });
         elements
     }
 
