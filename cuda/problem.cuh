@@ -27,7 +27,7 @@ enum Flag : u32 {
   kDlossPerRow = 1 << 1,  // dloss has a value for each row
 };
 
-// What a run keeps of a row for the gradient. Of two words: memory of the caller is aligned to one.
+// Of a row. As aligned as its parts: callers have them in an array of f32.
 struct Stats {
   float largest;  // logit
   float s;

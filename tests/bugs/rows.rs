@@ -203,7 +203,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "the sign of the largest logit",
         "stream",
-        ["Stats{p.sign_flip ? -largest : largest,", "Stats{largest,"],
+        ["{p.sign_flip ? -largest : largest,", "{largest,"],
         WRONG,
     ),
     bug(
