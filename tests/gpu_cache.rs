@@ -67,6 +67,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// The same with what they hold. A compiler writes the time into it.
+fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = files(folder).into_iter();
+    files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
 /// Whatever lies in the place of an entry: the program compiles, and its kernels lie there again.
 #[test]
 fn damaged_and_refused_entries_are_made_again() {
@@ -74,19 +80,21 @@ fn damaged_and_refused_entries_are_made_again() {
     let folder = TempDir::new().unwrap();
     let cache = folder.path().join("cache");
     run(&mut child(&machine, &cache));
-    let entries = files(&cache).into_iter().map(|path| (path.clone(), fs::read(path).unwrap()));
-    let entries: Vec<_> = entries.collect();
+    let entries = contents(&cache);
     assert!(!entries.is_empty());
     let damage = |what: &str, damage: &dyn Fn(&Path, &[u8])| {
         for (path, bytes) in &entries {
             damage(path, bytes);
         }
         run(&mut child(&machine, &cache));
-        for (path, bytes) in &entries {
-            assert!(fs::symlink_metadata(path).unwrap().is_file(), "{what}");
-            assert!(fs::read(path).unwrap() == *bytes, "{what}: {}", path.display());
-        }
-        assert_eq!(files(&cache).len(), entries.len(), "{what}: nothing is left behind");
+        let made = contents(&cache);
+        assert!(
+            made.iter().all(|(path, _)| fs::symlink_metadata(path).unwrap().is_file()),
+            "{what}"
+        );
+        assert_eq!(made.len(), entries.len(), "{what}: nothing is left behind");
+        run(&mut child(&machine, &cache));
+        assert!(contents(&cache) == made, "{what}: compiled again");
     };
     damage("empty", &|path, _| fs::write(path, "").unwrap());
     damage("cut", &|path, bytes| fs::write(path, &bytes[..bytes.len() / 2]).unwrap());
@@ -111,10 +119,9 @@ fn damaged_and_refused_entries_are_made_again() {
     for (code, name) in [(200, "cuModuleLoadData"), (500, "cuModuleGetFunction")] {
         let mut command = child(&machine, &cache);
         command.env("XENT_SIM_FAIL", format!("{name}:1={code}"));
+        let before = contents(&cache);
         assert_eq!(run(&mut command), loaded + 1, "{name}: {code}");
-        for (path, bytes) in &entries {
-            assert!(fs::read(path).unwrap() == *bytes, "{}", path.display());
-        }
+        assert!(contents(&cache) != before, "{name}: {code}: it was not made again");
     }
 
     // Processes that start at once with nothing; few, since each compiles. `cache.rs` has more.
@@ -128,10 +135,10 @@ fn damaged_and_refused_entries_are_made_again() {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_eq!(files(&cold).len(), entries.len());
-    for (path, bytes) in entries {
-        assert!(fs::read(cold.join(path.file_name().unwrap())).unwrap() == bytes);
-    }
+    let made = contents(&cold);
+    assert_eq!(made.len(), entries.len());
+    run(&mut child(&machine, &cold));
+    assert!(contents(&cold) == made, "they are whole");
 }
 
 /// Where nothing can be kept, everything is compiled, and nothing fails.

@@ -142,6 +142,13 @@ fn raw_addresses_are_looked_up() {
     let number = |name: &str| counts.iter().find(|count| count.0 == name).map_or(0, |c| c.1);
     assert_eq!((number("cuPointerGetAttribute"), number("cuLaunchKernel")), (4, 1), "{counts:?}");
     assert_eq!(counts.len(), 4, "{counts:?}");
+    // Where it cannot answer, the memory is not to blame.
+    sim.fail("cuPointerGetAttribute:1=719");
+    let args = Args::new(logits.view(), targets.view()).loss(loss.view_mut());
+    let error = plan.run(args, &mut workspace).unwrap_err().to_string();
+    let lost = "cuPointerGetAttribute: unspecified launch failure (CUDA_ERROR_LAUNCH_FAILED, 719); \
+                context lost: a kernel of this process failed";
+    assert!(error.starts_with(lost), "{error}");
     assert!(loss.read(null_mut()).iter().all(|loss| loss.is_finite()));
 }
 
