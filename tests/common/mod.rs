@@ -2,7 +2,9 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod bounds;
+pub mod foreign;
 pub mod golden;
+pub mod job;
 pub mod placed;
 pub mod raw;
 pub mod simulated;
