@@ -190,9 +190,9 @@ __global__ void __launch_bounds__(kThreads,
     if constexpr (kSums) part = parts[i * kLanes + column / kWidth];
     if constexpr (!(kOptions & kBackward)) add_faint(p, squash, logits, part);
     if constexpr (kOptions & kBackward) {
-      const float2 stats = p.rows.stats[row];
-      part.largest = p.rows.sign_flip ? -stats.x : stats.x;
-      part.s = is_nan(stats.x) ? stats.x : stats.y;
+      const Stats stats = p.rows.stats[row];
+      part.largest = p.rows.sign_flip ? -stats.largest : stats.largest;
+      part.s = is_nan(stats.largest) ? stats.largest : stats.s;
     }
     float x = 0;
     if (target.index >= 0) x = load(logits + target.index * p.logits_class);

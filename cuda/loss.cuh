@@ -124,7 +124,7 @@ __device__ __forceinline__ void write_ignored(const Params& p, i64 row) {
   if (p.loss) p.loss[row] = 0;
   if (p.z_losses) p.z_losses[row] = 0;
   if (p.lse) p.lse[row] = 0;
-  if (p.stats) p.stats[row] = make_float2(0, 0);
+  if (p.stats) p.stats[row] = {0, 0};
   if (p.entropy) p.entropy[row] = 0;
   if (p.argmax) p.argmax[row] = -1;
   if (p.correct) p.correct[row] = 0;
@@ -163,7 +163,7 @@ __device__ __forceinline__ void write_row(const Params& p, i64 row, const RowTar
   if (p.lse) p.lse[row] = lse;
   if (p.stats) {
     const float largest = defined ? part.largest : undefined;
-    p.stats[row] = make_float2(p.sign_flip ? -largest : largest, defined ? part.s : nan());
+    p.stats[row] = {p.sign_flip ? -largest : largest, defined ? part.s : nan()};
   }
   if constexpr (RowPart::kHasEntropy) {
     const float entropy = log1p_s + part.entropy * softmax.p_max;

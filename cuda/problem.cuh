@@ -27,6 +27,12 @@ enum Flag : u32 {
   kDlossPerRow = 1 << 1,  // dloss has a value for each row
 };
 
+// Of a row. As aligned as its parts: callers have them in an array of f32.
+struct Stats {
+  float largest;  // logit
+  float s;
+};
+
 // Of every kernel that works on rows. Strides are in elements. NULL: not wanted, or not given.
 struct Params {
   const void* logits;          // (rows, classes)
@@ -39,7 +45,7 @@ struct Params {
   float* loss;                 // (rows): cross entropy; and z-loss, if `z_losses` is NULL
   float* z_losses;             // (rows)
   float* lse;                  // (rows)
-  float2* stats;               // (rows): the largest logit, s; input of kBackward
+  Stats* stats;                // (rows); input of kBackward
   float* entropy;              // (rows)
   i64* argmax;                 // (rows)
   u8* correct;                 // (rows)

@@ -68,9 +68,9 @@ __device__ __forceinline__ void held_row(const Params& p) {
   }
   if (!target.counted) return;
   if constexpr (kOptions & kBackward) {
-    const float2 stats = p.stats[row];
-    part.largest = p.sign_flip ? -stats.x : stats.x;
-    part.s = is_nan(stats.x) ? stats.x : stats.y;
+    const Stats stats = p.stats[row];
+    part.largest = p.sign_flip ? -stats.largest : stats.largest;
+    part.s = is_nan(stats.largest) ? stats.largest : stats.s;
   }
   const Softmax<kOptions> softmax(squash, part.largest, part.s);
   const bool is_first = Group::rank() == 0 && Group::thread() == 0;

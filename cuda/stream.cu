@@ -110,9 +110,9 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<Target, kOptions>(
     __syncthreads();  // x is read before another thread writes in its place
   }
   if constexpr (kOptions & kBackward) {
-    const float2 stats = p.stats[row];
-    part.largest = p.sign_flip ? -stats.x : stats.x;
-    part.s = is_nan(stats.x) ? stats.x : stats.y;
+    const Stats stats = p.stats[row];
+    part.largest = p.sign_flip ? -stats.largest : stats.largest;
+    part.s = is_nan(stats.largest) ? stats.largest : stats.s;
   }
   const Softmax<kOptions> softmax(squash, part.largest, part.s);
   if constexpr (!(kOptions & kBackward)) {

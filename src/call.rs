@@ -52,7 +52,7 @@ pub(crate) trait Site {
     /// The number of the GPU; `None` of the processor.
     fn gpu(&self) -> Option<u32>;
     /// What is at an address of nobody knows whose memory, if the device cannot use it.
-    fn foreign(&self, address: usize) -> Option<String>;
+    fn foreign(&self, address: usize) -> Result<Option<String>>;
     /// The workspace that so many rows need, in bytes.
     fn workspace_size(&self, rows: usize) -> usize;
 }
@@ -415,7 +415,7 @@ impl<'p> Checks<'p> {
     fn reachable(&self, field: &'static str, memory: Memory, address: usize) -> Result<()> {
         let of_gpu = |ordinal| format!("memory of CUDA {ordinal}");
         let given = match (memory, self.site.gpu()) {
-            (Memory::Unknown, Some(_)) => self.site.foreign(address),
+            (Memory::Unknown, Some(_)) => self.site.foreign(address)?,
             (Memory::Unknown, None) | (Memory::Host, None) => None,
             (Memory::Gpu(own), Some(ordinal)) if own == ordinal => None,
             (Memory::Gpu(other), _) => Some(of_gpu(other)),

@@ -35,6 +35,11 @@ impl ContextOptions {
     /// The largest number of threads that can be asked for.
     pub const MAX_THREADS: usize = Threads::MAX;
 
+    /// The default for a device.
+    fn on(device: Device) -> Self {
+        ContextOptions { device, threads: 0, parallel_for: None, cache_directory: None }
+    }
+
     /// Sets the device.
     pub fn device(mut self, device: Device) -> Self {
         self.device = device;
@@ -65,12 +70,7 @@ impl ContextOptions {
 
 impl Default for ContextOptions {
     fn default() -> Self {
-        ContextOptions {
-            device: Device::auto(),
-            threads: 0,
-            parallel_for: None,
-            cache_directory: None,
-        }
+        ContextOptions::on(Device::auto())
     }
 }
 
@@ -114,8 +114,7 @@ impl Context {
 
     /// The device that [`Device::auto`] chooses; the CPU if that cannot be opened.
     pub fn auto() -> Self {
-        let on = |device| Context::new(ContextOptions::default().device(device));
-        on(Device::auto()).unwrap_or_else(|reason| {
+        Context::new(ContextOptions::default()).unwrap_or_else(|reason| {
             let device = Device::cpu_because(reason);
             Context { device, backend: Backend::Cpu(Arc::new(Threads::Shared)) }
         })

@@ -211,9 +211,9 @@ impl Site for Visit<'_> {
         }
     }
 
-    fn foreign(&self, address: usize) -> Option<String> {
+    fn foreign(&self, address: usize) -> Result<Option<String>> {
         match &self.at {
-            At::Cpu(_) => None,
+            At::Cpu(_) => Ok(None),
             At::Cuda(session) => session.foreign(address),
         }
     }

@@ -179,8 +179,8 @@ impl<'a> ViewMut<'a> {
     ///
     /// # Safety
     /// If not null, `data` points to `len` elements of `dtype` that stay writable, and are neither
-    /// read nor written by others, for `'a`; on a GPU until the stream has done the work. Other views of the same call may overlap them: the
-    /// run refuses that, or allows it where it says so.
+    /// read nor written by others, for `'a`; on a GPU until the stream has done the work. Other views of
+    /// the same call may overlap them: the run refuses that, or allows it where it says so.
     pub const unsafe fn from_raw(data: *mut u8, len: usize, dtype: DType) -> Self {
         ViewMut { data, len, dtype, layout: None, memory: Memory::Unknown, borrow: PhantomData }
     }

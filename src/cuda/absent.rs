@@ -65,7 +65,7 @@ pub(crate) mod kernels {
 
     absent! { Session<'k>:
         run(&Problem, &Call, bool) -> Result<()>;
-        foreign(usize) -> Option<String>;
+        foreign(usize) -> Result<Option<String>>;
         read(*const u8, *mut c_void) -> Result<[i64; 4]>;
     }
 }

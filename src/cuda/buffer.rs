@@ -20,7 +20,7 @@ impl Buffer {
     /// Allocates. The contents are arbitrary.
     ///
     /// # Errors
-    /// [`Error::Cuda`](crate::Error::Cuda) if there is not so much memory.
+    /// [`Error::Resource`](crate::Error::Resource) if there is not so much memory.
     pub fn allocate(primary: &Arc<Primary>, size: usize) -> Result<Self> {
         let address = primary.enter()?.allocate(size.max(1))?;
         Ok(Buffer { primary: Arc::clone(primary), address, size })
@@ -126,7 +126,7 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        if let Ok(entered) = self.primary.enter() {
+        if let Some(entered) = self.primary.enter_to_release() {
             // SAFETY: allocated here. The driver waits for work that uses it.
             let _ = unsafe { entered.free(self.address) };
         }

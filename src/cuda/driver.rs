@@ -7,8 +7,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdeviceptr, CUfunction, CUmodule, CUstream};
 
@@ -24,6 +23,8 @@ pub(super) type Code = c_int;
 
 /// The result of a call that did what it was asked to.
 pub(super) const SUCCESS: Code = 0;
+/// That of a call that got what it does not take, an address that it does not know say.
+pub(super) const INVALID_VALUE: Code = 1;
 
 /// Declares the table with its loader, so that no function can be forgotten.
 macro_rules! api {
@@ -92,54 +93,110 @@ api! {
 pub struct Driver {
     pub(super) api: Api,
     version: Version,
+    process: u32,
 }
 
 /// The driver, once it has been initialised. After a failure the next call tries again.
-static DRIVER: Mutex<Option<&'static Driver>> = Mutex::new(None);
+static DRIVER: OnceLock<Driver> = OnceLock::new();
+
+/// Held while it is initialised. Not before that is asked for: a fork may leave it locked.
+static START: Mutex<()> = Mutex::new(());
+
+/// What helps where there is no driver.
+const INSTALL: &str = "install the NVIDIA driver (525 or newer), or in a container make the GPUs \
+                       visible (docker run --gpus all)";
+/// What helps where there is an old one.
+const UPDATE: &str = "update the NVIDIA driver to 525 or newer";
+
+/// Why the library could not be loaded.
+fn absence() -> String {
+    // SAFETY: its constructors run, if it is there.
+    let loaded = unsafe { libloading::Library::new("libcuda.so.1") };
+    let cause = loaded.err().and_then(|error| Some(std::error::Error::source(&error)?.to_string()));
+    match cause.filter(|cause| !cause.contains("No such file")) {
+        Some(cause) => format!("could not be loaded: {cause}"),
+        None => "was not found".into(),
+    }
+}
+
+/// What helps where `cuInit` fails.
+fn remedy(code: Code) -> &'static str {
+    match code {
+        34 => {
+            "the libcuda that was found is the toolkit's, for linking alone: take its folder out \
+               of LD_LIBRARY_PATH"
+        }
+        35 | 36 | 804 => UPDATE,
+        100 | 101 => {
+            "plug one in, or in a container make the GPUs visible (docker run --gpus all); \
+                      CUDA_VISIBLE_DEVICES may hide them"
+        }
+        803 => "the driver has been updated since the machine started: restart it",
+        _ => {
+            "run nvidia-smi, which says whether the driver works; if not, restart the machine or \
+              install the NVIDIA driver (525 or newer) again"
+        }
+    }
+}
 
 impl Driver {
     /// Loads and initialises the driver.
     ///
     /// # Errors
-    /// [`Error::NoDriver`] if there is none, it is too old, or it does not start.
+    /// [`Error::NoDriver`] if there is none, it is too old, or it does not start; [`Error::Forked`]
+    /// in a child of the process that initialised it.
     pub fn get() -> Result<&'static Driver> {
-        let mut known = DRIVER.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(driver) = *known {
+        let driver = match DRIVER.get() {
+            Some(driver) => driver,
+            None => Self::first()?,
+        };
+        if driver.process == std::process::id() { Ok(driver) } else { Err(Error::Forked) }
+    }
+
+    fn first() -> Result<&'static Driver> {
+        let _alone = START.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(driver) = DRIVER.get() {
             return Ok(driver);
         }
-        let driver = &*Box::leak(Box::new(Self::start()?));
-        *known = Some(driver);
-        Ok(driver)
+        let started = Self::start()?;
+        Ok(DRIVER.get_or_init(|| started))
     }
 
     fn start() -> Result<Driver> {
-        let fail = |reason: String| Error::NoDriver { reason };
+        let fail = |reason: String, remedy| Err(Error::NoDriver { reason, remedy });
         // SAFETY: the library's constructors run. Without a library, the second would panic.
         let library = unsafe {
             if !sys::is_culib_present() {
-                return Err(fail("libcuda.so.1, the NVIDIA driver, was not found".into()));
+                return fail(format!("libcuda.so.1, the NVIDIA driver, {}", absence()), INSTALL);
             }
             sys::culib()
         };
-        let lacks = |symbol| fail(format!("libcuda.so.1, the NVIDIA driver, lacks {symbol}"));
-        let api = Api::load(library).map_err(lacks)?;
-        let mut driver = Driver { api, version: Version::new(0, 0) };
+        let api = match Api::load(library) {
+            Ok(api) => api,
+            Err(symbol) => {
+                return fail(format!("libcuda.so.1, the NVIDIA driver, lacks {symbol}"), UPDATE);
+            }
+        };
+        let process = std::process::id();
+        let mut driver = Driver { api, version: Version::new(0, 0), process };
         // SAFETY: takes no flags.
         match unsafe { (driver.api.init)(0) } {
             SUCCESS => {}
-            code => return Err(fail(format!("cuInit: {}", driver.reason(code)))),
+            code => return fail(format!("cuInit: {}", driver.reason(code)), remedy(code)),
         }
         let mut number = 0;
         // SAFETY: writes an integer.
         match unsafe { (driver.api.version)(&mut number) } {
             SUCCESS => driver.version = Version::from_driver(number.unsigned_abs()),
-            code => return Err(fail(format!("cuDriverGetVersion: {}", driver.reason(code)))),
+            code => {
+                let reason = format!("cuDriverGetVersion: {}", driver.reason(code));
+                return fail(reason, remedy(code));
+            }
         }
         if driver.version < OLDEST {
-            let Version { major, minor } = driver.version;
-            let reason =
-                format!("the NVIDIA driver is one of CUDA {major}.{minor}; {OLDEST} is needed");
-            return Err(fail(reason));
+            let version = driver.version;
+            let reason = format!("the NVIDIA driver is one of CUDA {version}; {OLDEST} is needed");
+            return fail(reason, UPDATE);
         }
         Ok(driver)
     }
@@ -165,7 +222,8 @@ impl Driver {
         let count = self.gpus()?;
         if ordinal >= count {
             let reason = format!("there is no such GPU: the driver shows {count}");
-            return Err(Error::NoDriver { reason });
+            let remedy = "their numbers start at 0, and CUDA_VISIBLE_DEVICES may hide some";
+            return Err(Error::Target { reason, remedy: remedy.into() });
         }
         let mut device = 0;
         let number = ordinal as c_int;

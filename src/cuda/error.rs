@@ -78,6 +78,8 @@ pub enum Error {
     NoDriver {
         /// What is missing.
         reason: String,
+        /// What would help.
+        remedy: &'static str,
     },
     /// A call of the driver failed.
     Driver {
@@ -137,6 +139,17 @@ const REMEDY: &str = "Get it by `pip install nvidia-cuda-nvrtc` (nvidia-cuda-nvr
                       driver of CUDA 12), or with the CUDA toolkit, or set XENT_NVRTC to the \
                       library's file or folder";
 
+/// What follows from such a code.
+const CONTEXT_LOST: &str = "; context lost: a kernel of this process failed, and the GPU does nothing \
+                            more for the process until it is started again";
+
+/// Whether a driver's result code means that a kernel, anybody's in the process, has ended the
+/// context: all later calls in it fail alike.
+fn loses_context(code: i32) -> bool {
+    // Errors of memory and links; faults of kernels; leaked tensor memory.
+    matches!(code, 214 | 220 | 226 | 700 | 702 | 710 | 714..=719 | 721)
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -167,12 +180,11 @@ impl fmt::Display for Error {
                 folder.display()
             ),
             Error::Folder { folder, reason } => write!(f, "{}: {reason}", folder.display()),
-            Error::NoDriver { reason } => write!(
-                f,
-                "{reason}; install the NVIDIA driver (525 or newer), or in a container make the GPUs \
-                 visible (docker run --gpus all)"
-            ),
-            Error::Driver { call, reason, .. } => write!(f, "{call}: {reason}"),
+            Error::NoDriver { reason, remedy } => write!(f, "{reason}; {remedy}"),
+            Error::Driver { call, code, reason } => {
+                write!(f, "{call}: {reason}")?;
+                if loses_context(*code) { f.write_str(CONTEXT_LOST) } else { Ok(()) }
+            }
             Error::Grid { rows } => write!(f, "{rows} rows are more than a GPU takes at once"),
             Error::Forked => f.write_str(
                 "CUDA was started before this process was forked, and does not work in the child; \
@@ -202,10 +214,14 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for Error {}
 
+/// The driver's result code for memory that it does not have, of the GPU or of the host.
+const OUT_OF_MEMORY: i32 = 2;
+
 impl From<Error> for crate::Error {
     fn from(error: Error) -> Self {
         let what = error.to_string();
         match error {
+            Error::Driver { code: OUT_OF_MEMORY, .. } => crate::Error::Resource { what },
             Error::Driver { code, .. } => crate::Error::Cuda { what, code },
             Error::Grid { rows } => crate::Error::invalid("rows", rows, "fewer"),
             _ => crate::Error::Unavailable { what },

@@ -140,11 +140,14 @@ impl Session<'_> {
     }
 
     /// What is at an address, if the GPU cannot use it.
-    pub fn foreign(&self, address: usize) -> Option<String> {
-        match self.entered.owner(address as u64) {
+    ///
+    /// # Errors
+    /// [`Error::Driver`](super::Error::Driver) if the context is lost.
+    pub fn foreign(&self, address: usize) -> crate::Result<Option<String>> {
+        Ok(match self.entered.owner(address as u64)? {
             Some(ordinal) if ordinal == self.kernels.primary.ordinal() => None,
             Some(ordinal) => Some(format!("memory of CUDA {ordinal}")),
             None => Some("memory that the driver does not know".into()),
-        }
+        })
     }
 }

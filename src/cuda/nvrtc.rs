@@ -197,7 +197,7 @@ impl Nvrtc {
             return Err(failed(format!("it is version {version}, but {OLDEST} is needed")));
         }
         let supported = supported(&api).map_err(failed)?;
-        preload_builtins(&path, version);
+        load_builtins(&path, version).map_err(failed)?;
         let nvrtc = &*Box::leak(Box::new(Nvrtc { path: path.clone(), version, supported, api }));
         loaded.insert(path, nvrtc);
         std::mem::forget(library); // the table points into it
@@ -328,11 +328,14 @@ fn supported(api: &Api) -> std::result::Result<Vec<Capability>, String> {
 
 /// Loads the library of builtins that lies beside NVRTC, which opens it by its bare name when it
 /// compiles. In the wheel of 13.0 it lacks the search path to find it there; a library of that
-/// name that is already loaded is found. If it is not there, compiling says so.
-fn preload_builtins(nvrtc: &Path, version: Version) {
-    let beside = nvrtc.with_file_name(format!("libnvrtc-builtins.so.{version}"));
-    // SAFETY: constructors of a library that NVRTC would load itself.
-    if let Ok(library) = unsafe { Library::open(Some(&beside), RTLD_NOW | RTLD_LOCAL) } {
-        std::mem::forget(library);
-    }
+/// name that is already loaded is found. Where there is none, nothing could be compiled.
+fn load_builtins(nvrtc: &Path, version: Version) -> std::result::Result<(), String> {
+    let name = format!("libnvrtc-builtins.so.{version}");
+    let open = |path: &Path| {
+        // SAFETY: constructors of a library that NVRTC would load itself.
+        unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
+    };
+    let library = open(&nvrtc.with_file_name(&name)).or_else(|_| open(Path::new(&name)));
+    std::mem::forget(library.map_err(|_| format!("{name} does not lie beside it"))?);
+    Ok(())
 }

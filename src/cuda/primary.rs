@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cudarc::driver::sys::{self, CUcontext, CUdevice, CUdeviceptr, CUfunction, CUmodule, CUstream};
 
 use super::compile::Image;
-use super::driver::{Driver, SUCCESS};
+use super::driver::{Driver, INVALID_VALUE};
 use super::selection::Gpu;
 use super::{Error, Result};
 
@@ -74,6 +74,12 @@ impl Primary {
         // SAFETY: a live context.
         self.driver.check("cuCtxPushCurrent", unsafe { (self.driver.api.push)(self.context) })?;
         Ok(Entered { primary: self, thread: PhantomData })
+    }
+
+    /// The same to give something back, which is not tried again later: any call of the driver may
+    /// report a failure of earlier work, so a second attempt may succeed.
+    pub fn enter_to_release(&self) -> Option<Entered<'_>> {
+        self.enter().or_else(|_| self.enter()).ok()
     }
 }
 
@@ -243,7 +249,10 @@ impl Entered<'_> {
 
     /// The number of the GPU whose memory this address is of, or of the processor's memory that it
     /// was registered with. `None` if the driver does not know it.
-    pub fn owner(&self, address: CUdeviceptr) -> Option<u32> {
+    ///
+    /// # Errors
+    /// [`Error::Driver`] if the context is lost.
+    pub fn owner(&self, address: CUdeviceptr) -> Result<Option<u32>> {
         let mut ordinal: c_int = -1;
         let attribute = sys::CUpointer_attribute_enum::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL;
         // SAFETY: any address may be asked about; writes an integer.
@@ -251,7 +260,11 @@ impl Entered<'_> {
             let to = (&raw mut ordinal).cast();
             (self.primary.driver.api.pointer_attribute)(to, attribute as c_int, address)
         };
-        if code == SUCCESS { u32::try_from(ordinal).ok() } else { None }
+        if code == INVALID_VALUE {
+            return Ok(None);
+        }
+        self.primary.driver.check("cuPointerGetAttribute", code)?;
+        Ok(u32::try_from(ordinal).ok())
     }
 
     /// Waits for a stream.
@@ -328,7 +341,7 @@ impl Module {
 impl Drop for Module {
     fn drop(&mut self) {
         // In another process, or if the context is lost, there is nothing to unload.
-        if let Ok(_entered) = self.primary.enter() {
+        if let Some(_entered) = self.primary.enter_to_release() {
             // SAFETY: a live module, not used again.
             unsafe { (self.primary.driver.api.module_unload)(self.module) };
         }

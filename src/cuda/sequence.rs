@@ -169,7 +169,6 @@ pub(crate) fn run<E>(
         scales: place(parts.scales),
         report: output(call.on_gpu.report),
         rows: call.rows as i64,
-        slices: if by_index(problem) { slices } else { 0 },
         ignore_index: problem.ignore_index.unwrap_or(0),
         slice_rows: params::SLICE_ROWS,
         classes: problem.classes as u32,
@@ -193,10 +192,10 @@ pub(crate) fn run<E>(
     let counted = count.denominator_kind == params::DENOMINATOR_COUNTED;
     let on_device = count.denominator_kind == params::DENOMINATOR_POINTER;
     let counts = by_index(problem) && (counted || call.on_gpu.report.is_some());
-    if !counts {
-        count.slices = 0; // nobody writes them, so nobody may add them up
-    }
     let scales = counts || on_device || count.sums_weights != 0;
+    if counts {
+        count.slices = slices;
+    }
     if counts && slices != 0 {
         step(Step::Count(count))?;
     }

@@ -203,7 +203,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "the sign of the largest logit",
         "stream",
-        ["make_float2(p.sign_flip ? -largest : largest,", "make_float2(largest,"],
+        ["{p.sign_flip ? -largest : largest,", "{largest,"],
         WRONG,
     ),
     bug(

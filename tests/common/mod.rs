@@ -10,6 +10,7 @@ mod judge;
 pub mod placed;
 pub mod raw;
 pub mod simulated;
+pub mod standin;
 
 use std::io::Write;
 
