@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use common::Case;
 use common::simulated::Machine;
 use tempfile::TempDir;
 use xent::cuda::cache::Cache;
@@ -18,43 +17,47 @@ use xent::cuda::code::Supply;
 use xent::cuda::nvrtc::Nvrtc;
 use xent::cuda::target::{Capability, Target};
 use xent::cuda::{common as problems, prebuilt};
-use xent::{Context, DType, Outputs, Problem, Reduction};
+use xent::{Args, Context, DType, Outputs, Plan, Problem, Tensor};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_xent");
 
-fn problem() -> Problem {
-    Problem::new(DType::F32, 100)
-        .label_smoothing(0.3)
-        .ignore_index(7)
-        .row_weights(true)
-        .outputs(Outputs::LOSS | Outputs::DLOGITS)
-        .reduction(Reduction::Mean)
-}
+/// Says to a test that it is to run a case.
+const CHILD: &str = "XENT_TEST_CHILD";
 
 /// Says on which device, and the bits of a run there; or why not.
 #[test]
 fn child_runs_a_case() {
-    if !common::simulated::here() {
-        return;
-    }
+    let Some(wanted) = std::env::var_os(CHILD) else { return };
     let context = Context::auto();
     println!("device: {}", context.device());
     println!("NVRTC: {}", Nvrtc::find().is_ok());
-    let mut case = Case::random(problem(), 5, 1);
-    case.problem.outputs = problem().outputs;
-    let rare = std::env::var_os("XENT_TEST_RARE").is_some();
-    if rare {
-        case.problem = case.problem.softcap(30.0);
-    }
-    match case.try_run_on(&context) {
-        Ok(output) => println!("bits: {:x} {:?}", output.loss[0].to_bits(), bits(&output.dlogits)),
+    match run(&context, wanted == "rare") {
+        Ok(bits) => println!("bits: {bits:?}"),
         Err(error) => println!("error: {error}"),
     }
 }
 
-/// A digest of numbers: their bits, each turned and added.
-fn bits(x: &[f64]) -> u64 {
-    x.iter().fold(0, |sum: u64, x| sum.rotate_left(7).wrapping_add(x.to_bits()))
+/// The bits of loss and gradient.
+fn run(context: &Context, rare: bool) -> xent::Result<Vec<u32>> {
+    const ROWS: usize = 5;
+    const CLASSES: usize = 100;
+    let mut problem = Problem::new(DType::F32, CLASSES)
+        .label_smoothing(0.3)
+        .ignore_index(7)
+        .outputs(Outputs::LOSS | Outputs::DLOGITS);
+    if rare {
+        problem = problem.softcap(30.0);
+    }
+    let plan = Plan::new(context, &problem)?;
+    let logits: Vec<f32> = (0..ROWS * CLASSES).map(|i| (i * i % 101) as f32 / 9.0).collect();
+    let logits = Tensor::from_slice(&logits, &[ROWS, CLASSES])?.to(context)?;
+    let targets = Tensor::from_slice(&[3i64, 7, 99, 0, 50], &[ROWS])?.to(context)?;
+    let mut loss = Tensor::zeros(DType::F32, &[1])?.to(context)?;
+    let mut dlogits = Tensor::zeros(DType::F32, &[ROWS, CLASSES])?.to(context)?;
+    let args = Args::new(&logits, &targets).loss(&mut loss).dlogits(&mut dlogits);
+    plan.run(args, &mut plan.workspace(ROWS)?)?;
+    let numbers = [loss.to_vec::<f32>()?, dlogits.to_vec()?].concat();
+    Ok(numbers.into_iter().map(f32::to_bits).collect())
 }
 
 /// What the child says about something.
@@ -82,6 +85,7 @@ fn without_nvrtc(command: &mut Command, kernels: &Path) {
 /// What the child says on a machine without NVRTC; `None` where NVRTC is in a place of the system.
 fn child(machine: &Machine, kernels: &Path, set: impl FnOnce(&mut Command)) -> Option<String> {
     let mut command = machine.test("child_runs_a_case");
+    command.env(CHILD, "common");
     without_nvrtc(&mut command, kernels);
     set(&mut command);
     let text = output(&mut command);
@@ -120,7 +124,7 @@ fn copy(folder: &Path) -> TempDir {
 #[test]
 fn a_plan_runs_without_a_compiler_bit_for_bit() {
     let Some(machine) = Machine::new() else { return };
-    let compiled = output(&mut machine.test("child_runs_a_case"));
+    let compiled = output(machine.test("child_runs_a_case").env(CHILD, "common"));
     assert!(compiled.contains("NVRTC: true"));
     let Some(text) = child(&machine, pack(&machine), |_| ()) else { return };
     assert!(text.contains("device: CUDA 0\n"), "{text}");
@@ -154,7 +158,7 @@ fn a_plan_runs_without_a_compiler_bit_for_bit() {
 #[test]
 fn a_problem_that_is_not_there_is_unavailable_in_words() {
     let Some(machine) = Machine::new() else { return };
-    let rare = |command: &mut Command| _ = command.env("XENT_TEST_RARE", "1");
+    let rare = |command: &mut Command| _ = command.env(CHILD, "rare");
     let Some(text) = child(&machine, pack(&machine), rare) else { return };
     assert!(text.contains("device: CUDA 0\n"), "{text}");
     let error = said(&text, "error: ");

@@ -251,3 +251,68 @@ impl Line {
 fn larger(a: Option<f64>, b: Option<f64>) -> Option<f64> {
     a.into_iter().chain(b).reduce(f64::max)
 }
+
+#[cfg(test)]
+mod tests {
+    use xent::Outputs;
+
+    use super::*;
+    use crate::case::Output;
+
+    /// What is found in the cases of all entries that have an output, if it is spoilt where there is
+    /// a number.
+    fn faults(outputs: Outputs, spoil: impl Fn(&mut Output) -> bool) -> Vec<Vec<String>> {
+        let context = Context::cpu();
+        let mut found = Vec::new();
+        for entry in grid::entries(true, 3) {
+            let plan = Plan::new(&context, &entry.problem).unwrap();
+            for one in entry.runs() {
+                let (case, place) = entry.case(one);
+                let mut outcome = run(&context, &plan, &case, &place).unwrap();
+                if outcome.outputs.contains(outputs) && spoil(&mut outcome.output) {
+                    let mut findings = Findings::default();
+                    findings.add(key(&plan, one), &case, &outcome, "a case");
+                    found.push(findings.faults);
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn right_results_are_within_their_bounds() {
+        assert!(faults(Outputs::empty(), |_| true).iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn a_wrong_result_is_found_in_every_output() {
+        fn worse(x: &mut f32) -> bool {
+            *x += 1e-3 + 1e-3 * x.abs();
+            x.is_finite()
+        }
+        type Spoil = fn(&mut Output) -> bool;
+        let spoils: [(&str, Outputs, Spoil); 6] = [
+            ("loss", Outputs::LOSS, |output| worse(&mut output.loss[0])),
+            ("lse", Outputs::LSE, |output| worse(&mut output.lse[0])),
+            ("stats", Outputs::STATS, |output| worse(&mut output.stats[1])),
+            ("entropy", Outputs::ENTROPY, |output| worse(&mut output.entropy[0])),
+            ("argmax", Outputs::CORRECT, |output| {
+                output.correct += 1;
+                true
+            }),
+            ("gradient", Outputs::DLOGITS, |output| {
+                let last = output.dlogits.len() - 1;
+                output.dlogits[last] += 1e-3 + 0.1 * output.dlogits[last].abs();
+                output.dlogits[last].is_finite()
+            }),
+        ];
+        for (name, output, spoil) in spoils {
+            let all = faults(output, spoil);
+            assert!(all.len() >= 5, "{name}: {} cases", all.len());
+            for found in all {
+                assert_eq!(found.len(), 1, "{name}: {found:?}");
+                assert!(found[0].starts_with(&format!("a case: {name} of row ")), "{found:?}");
+            }
+        }
+    }
+}
