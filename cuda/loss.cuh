@@ -61,9 +61,8 @@ __device__ __forceinline__ Factors row_factors(const Params& p, i64 row, const R
   const float dloss = p.dloss ? p.dloss[p.flags & kDlossPerRow ? row : 0] : 1;
   const float row_weight = p.row_weights ? p.row_weights[row] : 1;
   const float slope = squash.constant_slope();
-  // The product of many is rounded once: little is left of the bound where a softcap's slope
-  // follows.
-  double unit = dloss * p.scaled_by(&Scales::cross_entropy) * row_weight;
+  using Factor = typename Squash<kOptions>::Factor;
+  Factor unit = dloss * static_cast<Factor>(p.scaled_by(&Scales::cross_entropy)) * row_weight;
   if (!softmax.defined || !target.valid) unit = nan();
   f.unit = static_cast<float>(unit);
   f.z_part = 0;
@@ -79,14 +78,14 @@ __device__ __forceinline__ Factors row_factors(const Params& p, i64 row, const R
     f.of_u = static_cast<float>(unit * slope);
     f.hit = f.at_max = 0;
   } else {
-    const double exact_hit = unit * p.keep * target.weight;
-    const double exact_even = kOptions & kSmoothing ? unit * p.share : 0;
-    const float hit = static_cast<float>(exact_hit), even = static_cast<float>(exact_even);
+    const Factor factor_hit = unit * p.keep * target.weight;
+    const Factor factor_even = kOptions & kSmoothing ? unit * p.share : 0;
+    const float hit = static_cast<float>(factor_hit), even = static_cast<float>(factor_even);
     float others = f.z_part;
     if constexpr (kOptions & kSmoothing) others += even * p.scaled_by(&Scales::weight_sum);
     f.of_p = (hit + others) * f.p_max * slope;
-    f.of_u = static_cast<float>(exact_even * slope);
-    f.hit = static_cast<float>(exact_hit * slope);
+    f.of_u = static_cast<float>(factor_even * slope);
+    f.hit = static_cast<float>(factor_hit * slope);
     f.at_max = (others * f.p_max - hit * f.rest - even * target.weight) * slope;
   }
   return f;

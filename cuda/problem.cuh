@@ -104,6 +104,9 @@ template <u32 kOptions>
 struct Squash {
   static constexpr bool kCapped = kOptions & kSoftcap;
   static constexpr bool kScaled = !kCapped && kOptions & kScale;
+  // In which factors of a gradient are multiplied. The slope of a cap takes most of what a bound
+  // allows: what comes before it is rounded once.
+  using Factor = typename Either<kCapped, double, float>::Type;
   float scale, cap, inner, slope, exponent, exponent_low;
 
   __device__ __forceinline__ explicit Squash(const Params& p)
