@@ -78,15 +78,16 @@ __device__ __forceinline__ Factors row_factors(const Params& p, i64 row, const R
     f.of_u = static_cast<float>(unit * slope);
     f.hit = f.at_max = 0;
   } else {
-    const Factor factor_hit = unit * p.keep * target.weight;
-    const Factor factor_even = kOptions & kSmoothing ? unit * p.share : 0;
-    const float hit = static_cast<float>(factor_hit), even = static_cast<float>(factor_even);
-    float others = f.z_part;
-    if constexpr (kOptions & kSmoothing) others += even * p.scaled_by(&Scales::weight_sum);
-    f.of_p = (hit + others) * f.p_max * slope;
-    f.of_u = static_cast<float>(factor_even * slope);
-    f.hit = static_cast<float>(factor_hit * slope);
-    f.at_max = (others * f.p_max - hit * f.rest - even * target.weight) * slope;
+    const Factor hit = unit * p.keep * target.weight;
+    Factor even = 0, others = f.z_part;
+    if constexpr (kOptions & kSmoothing) {
+      even = unit * p.share;
+      others += even * p.scaled_by(&Scales::weight_sum);
+    }
+    f.of_p = static_cast<float>((hit + others) * f.p_max * slope);
+    f.of_u = static_cast<float>(even * slope);
+    f.hit = static_cast<float>(hit * slope);
+    f.at_max = static_cast<float>((others * f.p_max - hit * f.rest - even * target.weight) * slope);
   }
   return f;
 }
@@ -101,10 +102,10 @@ __device__ __forceinline__ float gradient(const Factors& f, const Squash<kOption
     if (u != 0) {
       const float at_max = (f.unit * ((f.mass - u) * f.p_max - u * f.rest) + f.z_part * f.p_max) *
                            squash.constant_slope();
-      g = x == softmax.largest ? at_max : g - f.of_u * u;
+      g = x == softmax.largest ? at_max : fmaf(-f.of_u, u, g);
     }
   } else if constexpr (kOptions & kSmoothing) {
-    g -= f.of_u * u;
+    g = fmaf(-f.of_u, u, g);
   }
   return Squash<kOptions>::kCapped ? g * squash.slope_at(x) : g;
 }
@@ -115,7 +116,7 @@ __device__ __forceinline__ float target_gradient(const Factors& f, const Squash<
                                                  const Softmax<kOptions>& softmax, float x,
                                                  float weight) {
   float g = squash.power(x, softmax.reference) * f.of_p;
-  if constexpr (kOptions & kSmoothing) g -= f.of_u * weight;
+  if constexpr (kOptions & kSmoothing) g = fmaf(-f.of_u, weight, g);
   g = x == softmax.largest ? f.at_max : g - f.hit;
   return Squash<kOptions>::kCapped ? g * squash.slope_at(x) : g;
 }

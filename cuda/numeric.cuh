@@ -41,11 +41,12 @@ __device__ __forceinline__ void add_or_count(float x, float largest, float e, fl
       : "f"(x), "f"(largest), "f"(e));
 }
 
-// 1/x, of x in [1, 2], to 1 ulp.
-__device__ __forceinline__ float reciprocal(float x) {
+// 1 / (high + low), of high in [1, 2] and a low that is smaller than its last place, to 1.1 *
+// 2^-24.
+__device__ __forceinline__ float reciprocal(float high, float low = 0) {
   float y;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return fmaf(fmaf(-x, y, 1), y, y);
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(high));
+  return fmaf(fmaf(-low, y, fmaf(-high, y, 1)), y, y);
 }
 
 }  // namespace xent

@@ -164,8 +164,7 @@ struct Squash {
   __device__ __forceinline__ float slope_at(float x) const {
     if constexpr (!kCapped) return 1;
     const float e = decay(x), d = 1 + e;
-    const float r = reciprocal(d);
-    const float w = fmaf(r, -(e - (d - 1)) * r, r);  // 1 + e has been rounded
+    const float w = reciprocal(d, e - (d - 1));  // 1 + e has been rounded
     return 4 * e * w * w;
   }
   __device__ __forceinline__ float constant_slope() const { return kScaled || kCapped ? slope : 1; }

@@ -8,7 +8,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "no gradient but at the target",
         "stream",
-        ["f.of_p = (hit + others) * f.p_max * slope;", "f.of_p = 0;"],
+        ["f.of_p = static_cast<float>((hit + others) * f.p_max * slope);", "f.of_p = 0;"],
         WRONG,
     ),
     bug(
