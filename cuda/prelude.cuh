@@ -26,6 +26,16 @@ constexpr u32 kAllLanes = 0xffffffff;
 constexpr u32 kNoClass = 0xffffffff;
 constexpr float kLog2E = 1.4426950408889634f;
 
+// The first type if so, else the second.
+template <bool kFirst, class First, class Second>
+struct Either {
+  using Type = First;
+};
+template <class First, class Second>
+struct Either<false, First, Second> {
+  using Type = Second;
+};
+
 __device__ __forceinline__ float infinity() { return __uint_as_float(0x7f800000); }
 __device__ __forceinline__ float nan() { return __uint_as_float(0x7fffffff); }
 template <class T>

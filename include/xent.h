@@ -621,7 +621,8 @@ const char *xent_last_error(void);
 /// @return XENT_STATUS_OK; XENT_STATUS_DEVICE_UNAVAILABLE for XENT_DEVICE_CUDA if the GPU, or what
 ///         computing on it needs, is not there: the last error says what, and how to get it;
 ///         XENT_STATUS_CUDA if the driver fails; XENT_STATUS_OUT_OF_RESOURCES if a thread does not
-///         start; the 1xx of wrong arguments
+///         start, or the GPU has no memory left; the 1xx of wrong arguments. XENT_DEVICE_AUTO
+///         takes the CPU where XENT_DEVICE_CUDA would fail
 XENT_MUST_USE
 enum xent_status xent_context_create(const struct xent_context_options *options,
                                      struct xent_context **out);

@@ -1,7 +1,7 @@
 //! What plans on one device share: its threads, and the compiled kernels of a GPU.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cpu::parallel::{ParallelFor, Threads};
@@ -88,6 +88,12 @@ pub(crate) enum Backend {
     Cuda(Arc<Engine>),
 }
 
+impl Backend {
+    fn cuda(ordinal: u32, cache_directory: Option<&Path>) -> Result<Self> {
+        Ok(Backend::Cuda(Engine::open(ordinal, cache_directory)?))
+    }
+}
+
 impl Context {
     /// Makes a context. Starts threads if a number of threads above 1 is asked for.
     ///
@@ -101,7 +107,14 @@ impl Context {
         let backend = match options.device.kind() {
             DeviceKind::Cpu => Backend::Cpu(Arc::new(threads)),
             DeviceKind::Cuda { ordinal } => {
-                Backend::Cuda(Engine::open(ordinal, options.cache_directory.as_deref())?)
+                match Backend::cuda(ordinal, options.cache_directory.as_deref()) {
+                    // There, but it has no memory left, say.
+                    Err(reason) if options.device.is_chosen() => {
+                        let device = Device::cpu_because(reason);
+                        return Ok(Context { device, backend: Backend::Cpu(Arc::new(threads)) });
+                    }
+                    opened => opened?,
+                }
             }
         };
         Ok(Context { device: options.device, backend })

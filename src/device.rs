@@ -20,16 +20,20 @@ pub enum DeviceKind {
 }
 
 /// A device, and for one that [`Device::auto`] chose, why it is not a GPU.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Two are equal that are the same kind and number, however they came about.
+#[derive(Clone, Debug)]
 pub struct Device {
     kind: DeviceKind,
     fallback: Option<Arc<str>>,
+    /// By [`Device::auto`].
+    chosen: bool,
 }
 
 impl Device {
     /// The processor.
     pub const fn cpu() -> Self {
-        Device { kind: DeviceKind::Cpu, fallback: None }
+        Device { kind: DeviceKind::Cpu, fallback: None, chosen: false }
     }
 
     /// The GPU with this number.
@@ -39,7 +43,9 @@ impl Device {
     /// needs is missing: a driver, or NVRTC, which compiles the kernels, or kernels compiled ahead.
     pub fn cuda(ordinal: u32) -> Result<Self> {
         match engine::probe(ordinal) {
-            Ok(()) => Ok(Device { kind: DeviceKind::Cuda { ordinal }, fallback: None }),
+            Ok(()) => {
+                Ok(Device { kind: DeviceKind::Cuda { ordinal }, fallback: None, chosen: false })
+            }
             Err(Error::Unavailable { what }) => {
                 Err(Error::Unavailable { what: format!("CUDA device {ordinal}: {what}") })
             }
@@ -60,14 +66,22 @@ impl Device {
     /// ```
     pub fn auto() -> Self {
         match engine::probe(0) {
-            Ok(()) => Device { kind: DeviceKind::Cuda { ordinal: 0 }, fallback: None },
+            Ok(()) => {
+                let kind = DeviceKind::Cuda { ordinal: 0 };
+                Device { kind, fallback: None, chosen: true }
+            }
             Err(reason) => Device::cpu_because(reason),
         }
     }
 
     /// The processor, in the place of a GPU that is not there for a reason.
     pub(crate) fn cpu_because(reason: Error) -> Self {
-        Device { kind: DeviceKind::Cpu, fallback: Some(reason.to_string().into()) }
+        Device { kind: DeviceKind::Cpu, fallback: Some(reason.to_string().into()), chosen: true }
+    }
+
+    /// Whether it may be another one where it cannot be opened.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.chosen
     }
 
     /// Which device this is.
@@ -80,6 +94,14 @@ impl Device {
         self.fallback.as_deref()
     }
 }
+
+impl PartialEq for Device {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind == other.kind
+    }
+}
+
+impl Eq for Device {}
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -109,9 +109,9 @@
 //! | the same at a target that is the maximum | (8 + 2.5 T) u relative |
 //!
 //! With weights, smoothing or probabilities 3 loss becomes 5 times the sum of the terms'
-//! magnitudes; a softcap adds 4 u max|z|, and makes 14 y of 6 y. There is no absolute part, but for
-//! numbers below 2^-126: a target that is ahead of
-//! 32767 others by 30 has the loss 3.07e-9 and not 0, and three logits of 1e8 have the loss log 3.
+//! magnitudes; a softcap adds 4 u max|z|. There is no absolute part, but for numbers below 2^-126: a
+//! target that is ahead of 32767 others by 30 has the loss 3.07e-9 and not 0, and three logits of 1e8
+//! have the loss log 3.
 //!
 //! A row with a NaN, a +inf or nothing but -inf has no softmax: its loss, gradient and entropy are
 //! NaN, its argmax is -1, and no other row is touched. A target at -inf has an infinite loss and a

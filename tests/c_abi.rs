@@ -76,6 +76,7 @@ fn the_cxx_example_of_the_readme_runs() {
 #[test]
 fn bad_input_is_refused_by_name() {
     passes("bad_input.c", &C, &[]);
+    passes("bad_args.c", &C, &[]);
 }
 
 #[test]
@@ -103,12 +104,15 @@ fn cxx_works_without_exceptions() {
     passes("no_exceptions.cc", &CXX, &["-fno-exceptions"]);
 }
 
+/// A compiler with sanitizers for a file.
+fn sanitized(source: &str) -> Option<Compiler> {
+    Compiler::sanitized(if source.ends_with(".cc") { "c++17" } else { "c11" })
+}
+
 #[test]
 fn sanitizers_find_nothing() {
-    let programs =
-        [("c11", "bad_input.c"), ("c11", "threads.c"), ("c11", "fuzz.c"), ("c++17", "raii.cc")];
-    for (standard, source) in programs {
-        let Some(compiler) = Compiler::sanitized(standard) else { continue };
+    for source in ["bad_input.c", "bad_args.c", "threads.c", "fuzz.c", "raii.cc"] {
+        let Some(compiler) = sanitized(source) else { continue };
         run(&compiler.program(source), &[]);
     }
 }
@@ -154,4 +158,119 @@ fn the_library_exports_what_is_listed() {
         listing.lines().map(|line| line.split_whitespace().last().unwrap()).collect();
     let listed: BTreeSet<_> = include_str!("c/symbols.txt").lines().collect();
     assert_eq!(exported, listed, "exported, and listed in {}", folder().display());
+}
+
+/// The same programs on a GPU that is simulated, and those of what only a GPU has.
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod on_a_gpu {
+    use super::c::{Compiler, printed, run_on_gpu};
+    use super::common::simulated::Machine;
+    use super::sanitized;
+
+    fn passes(source: &str, standard: &str, flags: &[&str]) {
+        let (Some(machine), Some(compiler)) = (Machine::new(), Compiler::new(standard)) else {
+            return;
+        };
+        run_on_gpu(&machine, &compiler.flags(flags).program(source), &[]);
+    }
+
+    #[test]
+    fn bad_input_is_refused_by_name() {
+        passes("bad_input.c", "c99", &[]);
+        passes("bad_args.c", "c11", &[]);
+    }
+
+    #[test]
+    fn one_plan_serves_many_threads() {
+        passes("threads.c", "c11", &[]);
+    }
+
+    #[test]
+    fn runs_do_not_allocate() {
+        passes("allocations.c", "c11", &[]);
+    }
+
+    #[test]
+    fn odd_input_crashes_nothing() {
+        passes("fuzz.c", "c11", &["-O1"]);
+    }
+
+    #[test]
+    fn cxx_handles_free_themselves_and_failures_throw() {
+        passes("raii.cc", "c++11", &[]);
+    }
+
+    #[test]
+    fn cxx_works_without_exceptions() {
+        passes("no_exceptions.cc", "c++20", &["-fno-exceptions"]);
+    }
+
+    #[test]
+    fn reports_denominators_streams_and_lifetimes() {
+        passes("gpu.c", "c99", &[]);
+    }
+
+    #[test]
+    fn a_gpu_that_is_lost_leaves_the_rest() {
+        passes("lost.c", "c99", &[]);
+    }
+
+    #[test]
+    fn several_gpus_keep_their_memory_apart() {
+        let (Some(machine), Some(compiler)) = (Machine::new(), Compiler::new("c11")) else {
+            return;
+        };
+        let mut command = machine.command(compiler.program("gpus.c"));
+        printed(command.env("XENT_SIM_DEVICES", "9.0,9.0"), &[machine.folder()]);
+    }
+
+    #[test]
+    fn sanitizers_find_nothing() {
+        for source in ["bad_input.c", "bad_args.c", "threads.c", "fuzz.c", "gpu.c", "raii.cc"] {
+            let (Some(machine), Some(compiler)) = (Machine::new(), sanitized(source)) else {
+                return;
+            };
+            run_on_gpu(&machine, &compiler.program(source), &[]);
+        }
+    }
+
+    /// What a context chooses, and what it says, where something is missing.
+    #[test]
+    fn a_context_says_why_it_is_not_on_a_gpu() {
+        let (Some(machine), Some(compiler)) = (Machine::new(), Compiler::new("c11")) else {
+            return;
+        };
+        let program = compiler.program("fallback.c");
+        let says = |variable: &str, value: &str| {
+            let mut command = machine.command(&program);
+            command.env(variable, value);
+            let printed = printed(&mut command, &[machine.folder()]);
+            let (status, description) = printed.split_once('\n').unwrap();
+            (status.to_owned(), description.to_owned())
+        };
+        for (variable, value, reason) in [
+            ("XENT_SIM_INIT", "100", "cuInit: no CUDA-capable device is detected"),
+            ("XENT_SIM_DEVICES", "none", "cuInit: no CUDA-capable device is detected"),
+            ("XENT_SIM_INIT", "999", "cuInit: unknown error"),
+            ("XENT_SIM_DRIVER_VERSION", "11080", "the NVIDIA driver is one of CUDA 11.8; 12.0 is"),
+            ("XENT_SIM_DEVICES", "6.1", "the GPU has compute capability 6.1, below 7.0"),
+            ("XENT_NVRTC", "/nowhere", "/nowhere: not a usable NVRTC: "),
+        ] {
+            let (status, description) = says(variable, value);
+            assert_eq!(status, "XENT_STATUS_DEVICE_UNAVAILABLE", "{description}");
+            assert!(description.starts_with(&format!("CPU ({reason}")), "{description}");
+        }
+        // There, but without memory for a context.
+        let failures = "cuDevicePrimaryCtxRetain:1=2,cuDevicePrimaryCtxRetain:2=2";
+        let (status, description) = says("XENT_SIM_FAIL", failures);
+        assert_eq!(status, "XENT_STATUS_OUT_OF_RESOURCES", "{description}");
+        assert!(description.starts_with("CPU (cuDevicePrimaryCtxRetain: out of memory"));
+    }
+}
+
+/// On this machine as it is, with a GPU or without.
+#[test]
+fn a_context_that_chooses_itself_says_what_and_why() {
+    let Some(compiler) = Compiler::new("c99") else { return };
+    run(&compiler.program("fallback.c"), &[]);
 }

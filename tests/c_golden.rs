@@ -9,6 +9,7 @@ mod common;
 mod serial;
 
 use std::fs;
+use std::path::Path;
 
 use c::{Compiler, run};
 use common::golden::Golden;
@@ -16,9 +17,17 @@ use common::{Case, Output, Target, bounds};
 use serial::{Done, Job, Targets};
 use xent::{DType, Denominator, EmptyMean, Layout, Problem, Reduction};
 
-/// Runs the jobs in one go; `None` without a C compiler.
+/// Runs the jobs in one go on the processor; `None` without a C compiler.
 fn run_all(compiler: Option<Compiler>, jobs: &[&Job]) -> Option<Vec<Done>> {
-    let compiler = compiler?;
+    Some(run_by(&compiler?, jobs, run))
+}
+
+/// Runs the jobs by a call of `runner.c` with the names of two files.
+fn run_by(
+    compiler: &Compiler,
+    jobs: &[&Job],
+    run: impl Fn(&Path, &[&Path]) -> String,
+) -> Vec<Done> {
     let [cases, results] = ["cases", "results"].map(|name| compiler.out().join(name));
     let mut bytes = Vec::new();
     jobs.iter().for_each(|job| job.write(&mut bytes));
@@ -28,7 +37,7 @@ fn run_all(compiler: Option<Compiler>, jobs: &[&Job]) -> Option<Vec<Done>> {
     let mut rest = &bytes[..];
     let done = jobs.iter().map(|job| job.read(&mut rest)).collect();
     assert!(rest.is_empty());
-    Some(done)
+    done
 }
 
 /// (outer, classes, inner) with room between neighbours along each axis.
@@ -135,46 +144,68 @@ fn golden_cases_in_f32_f16_and_bf16() {
 
 #[test]
 fn random_cases_with_every_option() {
-    let mut jobs = Vec::new();
+    check_all(Compiler::sanitized("c11"), (0..72).map(random).collect());
+}
+
+/// A case with some options and its job.
+fn random(seed: usize) -> (Job, Case) {
     let logits = [DType::F32, DType::F16, DType::BF16];
     let targets = [DType::I64, DType::I32, DType::U32, DType::U8, DType::F32, DType::BF16];
     let reductions = [Reduction::Mean, Reduction::None, Reduction::Sum];
-    for seed in 0..72 {
-        let bit = |divisor: usize| seed / divisor % 2 == 1;
-        let rows = [1, 6, 12, 30][seed % 4];
-        let mut problem = Problem::new(logits[seed % 3], [1, 2, 5, 37, 300][seed % 5])
-            .targets(targets[seed / 3 % 6])
-            .reduction(reductions[seed / 2 % 3])
-            .class_weights(bit(1))
-            .row_weights(bit(2))
-            .label_smoothing(if bit(3) { 0.1 } else { 0.0 })
-            .logit_scale(if bit(5) { -0.5 } else { 1.0 })
-            .z_loss(if bit(7) { 1e-3 } else { 0.0 });
-        if bit(4) {
-            problem = problem.dlogits(DType::F32);
-        }
-        if bit(11) {
-            problem = problem.softcap(20.0);
-        }
-        if bit(6) && !problem.targets_are_probabilities() {
-            problem = problem.ignore_index(0);
-            problem.empty_mean = EmptyMean::Zero;
-        }
-        let mut case = Case::random(problem, rows, seed as u64);
-        if bit(8) {
-            let per_row = case.problem.reduction == Reduction::None;
-            case = case.dloss(&vec![0.75; if per_row { rows } else { 1 }]);
-        }
-        if bit(9) && case.problem.reduction == Reduction::Mean {
-            case.denominator = Denominator::Value(12.5);
-        }
-        jobs.push((job(&case, if rows % 3 == 0 { 3 } else { 1 }), case));
+    let bit = |divisor: usize| seed / divisor % 2 == 1;
+    let rows = [1, 6, 12, 30][seed % 4];
+    let mut problem = Problem::new(logits[seed % 3], [1, 2, 5, 37, 300][seed % 5])
+        .targets(targets[seed / 3 % 6])
+        .reduction(reductions[seed / 2 % 3])
+        .class_weights(bit(1))
+        .row_weights(bit(2))
+        .label_smoothing(if bit(3) { 0.1 } else { 0.0 })
+        .logit_scale(if bit(5) { -0.5 } else { 1.0 })
+        .z_loss(if bit(7) { 1e-3 } else { 0.0 });
+    if bit(4) {
+        problem = problem.dlogits(DType::F32);
     }
-    check_all(Compiler::sanitized("c11"), jobs);
+    if bit(11) {
+        problem = problem.softcap(20.0);
+    }
+    if bit(6) && !problem.targets_are_probabilities() {
+        problem = problem.ignore_index(0);
+        problem.empty_mean = EmptyMean::Zero;
+    }
+    let mut case = Case::random(problem, rows, seed as u64);
+    if bit(8) {
+        let per_row = case.problem.reduction == Reduction::None;
+        case = case.dloss(&vec![0.75; if per_row { rows } else { 1 }]);
+    }
+    if bit(9) && case.problem.reduction == Reduction::Mean {
+        case.denominator = Denominator::Value(12.5);
+    }
+    (job(&case, if rows % 3 == 0 { 3 } else { 1 }), case)
 }
 
 fn check_all(compiler: Option<Compiler>, jobs: Vec<(Job, Case)>) {
     let only: Vec<_> = jobs.iter().map(|(job, _)| job).collect();
     let Some(done) = run_all(compiler, &only) else { return };
+    jobs.iter().zip(done).for_each(|((_, case), done)| check(case, done));
+}
+
+/// A sample, since each problem is compiled: every fourth case of PyTorch's in one type, and some
+/// random ones.
+#[test]
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+fn cases_on_a_gpu() {
+    let (Some(machine), Some(compiler)) =
+        (common::simulated::Machine::new(), Compiler::sanitized("c11"))
+    else {
+        return;
+    };
+    let golden = |golden: &Golden| {
+        let case = golden.case([DType::F32, DType::F16, DType::BF16][golden.index % 3]);
+        (job(&case, golden.layout.inner), case)
+    };
+    let mut jobs: Vec<_> = Golden::all().iter().step_by(4).map(golden).collect();
+    jobs.extend([7, 35, 53].map(random));
+    let only: Vec<_> = jobs.iter().map(|(job, _)| job).collect();
+    let done = run_by(&compiler, &only, |program, files| c::run_on_gpu(&machine, program, files));
     jobs.iter().zip(done).for_each(|((_, case), done)| check(case, done));
 }

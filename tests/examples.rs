@@ -1,7 +1,9 @@
 //! The training examples end to end: the Rust one as cargo built it, and the C++ one as a user
-//! would compile it. Both learn to read in every type of logits, and they agree.
+//! would compile it. Both learn to read in every type of logits, on the processor and on a GPU, and
+//! they agree.
 
-use std::io::Write;
+mod common;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -14,11 +16,11 @@ fn built() -> PathBuf {
     test.ancestors().nth(2).expect("target/<profile>/deps/examples-*").to_path_buf()
 }
 
-fn rust_example() -> Command {
+fn rust_example() -> PathBuf {
     let name = format!("train_digits{}", std::env::consts::EXE_SUFFIX);
     let path = built().join("examples").join(name);
     assert!(path.exists(), "{} is missing: cargo build --example train_digits", path.display());
-    Command::new(path)
+    path
 }
 
 fn output(command: &mut Command) -> Output {
@@ -57,15 +59,26 @@ fn assert_learned(report: &str) {
     }
 }
 
+fn assert_agree(a: &str, b: &str) {
+    for (dtype, (a, b)) in DTYPES.iter().zip(accuracies(a).into_iter().zip(accuracies(b))) {
+        assert!((a - b).abs() <= 1.5, "{dtype}: {a} % and {b} %");
+    }
+}
+
+/// Where the C++ example finds the library. Cargo's search path has target/<profile> first, where an
+/// older one may lie.
+fn libraries() -> PathBuf {
+    built().join("deps")
+}
+
 /// Compiles the C++ example against the library of this build; `None` without a compiler.
-fn cpp_example(directory: &Path) -> Option<Command> {
+fn cpp_example(directory: &Path) -> Option<PathBuf> {
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".into());
     if Command::new(&compiler).arg("--version").output().is_err() {
-        // Not eprintln, which is not shown for a test that passes.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: no compiler {compiler} for the C++ example");
+        common::skip(&format!("there is no compiler \"{compiler}\" for the C++ example"));
         return None;
     }
-    let libraries = built().join("deps");
+    let libraries = libraries();
     let program = directory.join("train_digits");
     let mut compile = Command::new(compiler);
     compile
@@ -75,35 +88,63 @@ fn cpp_example(directory: &Path) -> Option<Command> {
         .arg("-o")
         .arg(&program)
         .arg(format!("-L{}", libraries.display()))
-        .arg("-lxent")
+        .args(["-lxent", "-ldl"])
         .arg(format!("-Wl,-rpath,{}", libraries.display()));
     printed(&mut compile);
+    Some(program)
+}
 
-    // Cargo's search path has target/<profile> first, where an older library may lie.
-    let mut search = vec![libraries];
-    let inherited = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    search.extend(std::env::split_paths(&inherited));
-    let mut run = Command::new(program);
-    run.env("LD_LIBRARY_PATH", std::env::join_paths(search).expect("paths without colons"));
-    Some(run)
+/// A command of the C++ example, which finds its libraries there too.
+fn with_libraries<'c>(command: &'c mut Command, folder: &Path) -> &'c mut Command {
+    let search = std::env::join_paths([&libraries(), folder]).expect("paths without colons");
+    command.env("LD_LIBRARY_PATH", search).arg(format!("{ROOT}/examples/data/digits.csv"))
 }
 
 #[test]
 fn both_programs_learn_in_every_dtype_and_agree() {
     let directory = tempfile::tempdir().expect("a directory");
     let picture = directory.path().join("new/losses.svg");
-    let report = printed(rust_example().arg("--out").arg(&picture));
+    let report = printed(Command::new(rust_example()).arg("--out").arg(&picture));
     assert_learned(&report);
     assert!(report.contains("device   CPU (") || report.contains("device   CUDA"), "{report}");
     assert!(report.contains(&format!("picture  {}", picture.display())), "{report}");
     assert_is_picture_of_three_curves(&std::fs::read_to_string(&picture).expect("the picture"));
 
-    let Some(mut cpp) = cpp_example(directory.path()) else { return };
-    let cpp_report = printed(cpp.arg(format!("{ROOT}/examples/data/digits.csv")));
+    let Some(cpp) = cpp_example(directory.path()) else { return };
+    let cpp_report = printed(with_libraries(&mut Command::new(cpp), directory.path()));
     assert_learned(&cpp_report);
-    let pairs = accuracies(&report).into_iter().zip(accuracies(&cpp_report));
-    for (dtype, (rust, cpp)) in DTYPES.iter().zip(pairs) {
-        assert!((rust - cpp).abs() <= 1.5, "{dtype}: {rust} % in Rust, {cpp} % in C++");
+    assert_agree(&report, &cpp_report);
+}
+
+/// The programs as they are, on a machine whose GPU is simulated.
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+mod on_a_gpu {
+    use super::common::simulated::Machine;
+    use super::*;
+
+    #[test]
+    fn the_rust_program_learns_as_on_the_processor() {
+        let Some(machine) = Machine::new() else { return };
+        let [here, there] = ["here.svg", "there.svg"].map(|name| machine.folder().join(name));
+        let on_cpu = printed(Command::new(rust_example()).arg("--out").arg(here));
+        let on_gpu = printed(machine.command(rust_example()).arg("--out").arg(there));
+        assert_learned_there(&on_gpu, &on_cpu);
+    }
+
+    #[test]
+    fn the_cpp_program_learns_as_on_the_processor() {
+        let Some(machine) = Machine::new() else { return };
+        let directory = tempfile::tempdir().expect("a directory");
+        let Some(cpp) = cpp_example(directory.path()) else { return };
+        let on_cpu = printed(with_libraries(&mut Command::new(&cpp), directory.path()));
+        let on_gpu = printed(with_libraries(&mut machine.command(cpp), machine.folder()));
+        assert_learned_there(&on_gpu, &on_cpu);
+    }
+
+    fn assert_learned_there(on_gpu: &str, on_cpu: &str) {
+        assert!(on_gpu.starts_with("device   CUDA 0\n"), "{on_gpu}");
+        assert_learned(on_gpu);
+        assert_agree(on_gpu, on_cpu);
     }
 }
 
@@ -150,7 +191,8 @@ fn assert_is_picture_of_three_curves(svg: &str) {
 #[test]
 fn wrong_arguments_are_explained_and_exit_with_2() {
     for arguments in [&["--ouch"][..], &["--out"], &["--out", "a.svg", "b"]] {
-        let Output { status, stdout, stderr } = output(rust_example().args(arguments));
+        let Output { status, stdout, stderr } =
+            output(Command::new(rust_example()).args(arguments));
         let stderr = String::from_utf8_lossy(&stderr);
         assert_eq!(status.code(), Some(2), "{arguments:?}: {stderr}");
         assert!(stdout.is_empty());

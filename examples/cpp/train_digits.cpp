@@ -4,8 +4,8 @@
 //     make -C examples/cpp run
 //
 // What this shows: one plan gives the loss, its gradient and the number of correct rows of a
-// mini-batch in one call, in whichever type the logits have. network.hpp and half.hpp are plain
-// C++; a real program has a framework for the one and a toolkit for the other.
+// mini-batch in one call, in whichever type the logits have, on a GPU if there is one. network.hpp,
+// half.hpp and memory.hpp are plain C++; a real program has a framework and a toolkit for that.
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -21,6 +21,7 @@
 #include <xent.hpp>
 
 #include "half.hpp"
+#include "memory.hpp"
 #include "network.hpp"
 
 // Tells the header which types these are; float and double it knows.
@@ -92,7 +93,7 @@ struct Outcome {
   double accuracy;           // share of the test digits that the network names correctly
   double training_accuracy;  // share of the training digits, in the last epoch
   double step;               // median time of a step in seconds
-  double loss_share;         // share of that time that plan.run takes
+  double loss_share;         // share of that time until the loss is known
 };
 
 // Mean loss and accuracy on digits that the network has not seen.
@@ -105,17 +106,21 @@ void evaluate(const xent::context& context, xent_problem problem, const Network&
   const xent::plan plan(context, problem);
   xent::workspace workspace;
 
-  const std::vector<T> logits = cast<T>(network.forward(test.pixels).logits);
-  std::int64_t correct = 0;
+  const Device device(context);
+  const Array<T> logits(device, cast<T>(network.forward(test.pixels).logits));
+  const Array<std::uint8_t> labels(device, test.labels);
+  const Array<float> loss(device, 1);
+  const Array<std::int64_t> correct(device, 1);
   xent_args args = xent_args_default();
   args.outer = static_cast<std::int64_t>(test.size());
   args.logits = logits.data();
-  args.targets = test.labels.data();
-  args.loss = &outcome.test_loss;
-  args.correct = &correct;
+  args.targets = labels.data();
+  args.loss = loss.data();
+  args.correct = correct.data();
   workspace.prepare(plan, args);
   plan.run(args);
-  outcome.accuracy = static_cast<double>(correct) / static_cast<double>(test.size());
+  outcome.test_loss = loss.get(1)[0];
+  outcome.accuracy = static_cast<double>(correct.get(1)[0]) / static_cast<double>(test.size());
 }
 
 template <class T>
@@ -133,7 +138,14 @@ Outcome train(const xent::context& context, const char* name, float scale, const
   problem.outputs = XENT_OUTPUT_LOSS | XENT_OUTPUT_DLOGITS | XENT_OUTPUT_CORRECT;
   problem.expected_rows = batch_rows;
   const xent::plan plan(context, problem);
-  xent::workspace workspace;  // once, for all steps
+
+  // All that a step hands over, where the plan runs; made once, for all steps.
+  const Device device(context);
+  xent::workspace workspace;
+  Array<T> logits(device, batch_rows * class_count), dlogits(device, batch_rows * class_count);
+  Array<std::uint8_t> labels(device, batch_rows);
+  const Array<float> upstream(device, std::vector<float>{scale}), loss(device, 1);
+  const Array<std::int64_t> correct(device, 1);
 
   Random random(seed);
   Network network(pixel_count, hidden_count, class_count, random);
@@ -155,30 +167,29 @@ Outcome train(const xent::context& context, const char* name, float scale, const
         batch.append(&data.training.pixels[order[i] * pixel_count], data.training.labels[order[i]]);
       }
       const Activations activations = network.forward(batch.pixels);
-      const std::vector<T> logits = cast<T>(activations.logits);
-      std::vector<T> dlogits(logits.size());
-      float loss = 0;
-      std::int64_t correct = 0;
+      logits.put(cast<T>(activations.logits));
+      labels.put(batch.labels);
 
       const auto loss_start = clock::now();
       xent_args args = xent_args_default();
       args.outer = static_cast<std::int64_t>(batch.size());
       args.logits = logits.data();
-      args.targets = batch.labels.data();
-      args.dloss = &scale;
-      args.loss = &loss;
+      args.targets = labels.data();
+      args.dloss = upstream.data();
+      args.loss = loss.data();
       args.dlogits = dlogits.data();
-      args.correct = &correct;
+      args.correct = correct.data();
       workspace.prepare(plan, args);
       plan.run(args);
+      const float batch_loss = loss.get(1)[0];  // waits for a GPU
       in_loss += seconds(clock::now() - loss_start);
 
-      Vector gradient = cast<float>(dlogits);
+      Vector gradient = cast<float>(dlogits.get(activations.logits.size()));
       for (float& g : gradient) g /= scale;
       network.descend(batch.pixels, activations, gradient, rate, momentum);
 
-      loss_sum += loss * static_cast<float>(batch.size());
-      correct_sum += correct;
+      loss_sum += batch_loss * static_cast<float>(batch.size());
+      correct_sum += correct.get(1)[0];
       steps.push_back(seconds(clock::now() - start));
       total += steps.back();
     }

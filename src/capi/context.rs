@@ -31,7 +31,8 @@ pub struct xent_context {
 /// @return XENT_STATUS_OK; XENT_STATUS_DEVICE_UNAVAILABLE for XENT_DEVICE_CUDA if the GPU, or what
 ///         computing on it needs, is not there: the last error says what, and how to get it;
 ///         XENT_STATUS_CUDA if the driver fails; XENT_STATUS_OUT_OF_RESOURCES if a thread does not
-///         start; the 1xx of wrong arguments
+///         start, or the GPU has no memory left; the 1xx of wrong arguments. XENT_DEVICE_AUTO
+///         takes the CPU where XENT_DEVICE_CUDA would fail
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xent_context_create(

@@ -32,7 +32,9 @@ impl From<Error> for Failure {
             Error::Resource { .. } => xent_status::OutOfResources,
             Error::InvalidTarget { .. } => xent_status::InvalidTarget,
         };
-        Failure { status, message: error.to_string() }
+        // Where C has another name than Rust.
+        let message = error.to_string().replace("device_denominator", "denominator_pointer");
+        Failure { status, message }
     }
 }
 

@@ -121,7 +121,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "1 - tanh^2",
         "stream",
-        ["return slope * (4 * e * w * w);", "return slope * (1 - z(x) / cap * (z(x) / cap));"],
+        ["return 4 * e * w * w;", "return 1 - z(x) / cap * (z(x) / cap);"],
         WRONG,
     ),
     bug(

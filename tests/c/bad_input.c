@@ -1,81 +1,11 @@
-/* Each field of each struct wrong in turn: the status, a text that names field, value and range,
- * and nothing written.
- */
+/* Each field of the options and of the problem wrong in turn, and handles that are not there. */
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
-#include <xent.h>
 
-#include "check.h"
-
-enum { kRows = 2, kClasses = 3 };
-
-/* Everything a call may write. */
-typedef struct {
-  float loss, lse[kRows], stats[2 * kRows], dlogits[kRows * kClasses], entropy[kRows];
-  int64_t argmax[kRows], correct;
-} outputs;
-
-static float logits[kRows * kClasses] = {1, 2, 3, 2, 4, 6};
-static float stats[16] = {3, 0.5f, 6, 0.15f};
-static int64_t targets[kRows] = {0, 2};
-static float probabilities[kRows * kClasses] = {1, 0, 0, 0, 0, 1};
-static float class_weights[kClasses] = {1, 2, 3}, row_weights[kRows] = {1, 1},
-             dloss[kRows] = {1, 1};
-static char memory[8192];
-static outputs out, poison;
-
-/* The structs of a call that succeeds, until a test changes them. */
-static xent_context* context;
-static xent_context_options options;
-static xent_problem problem;
-static xent_args args;
-static xent_backward_args backward;
+#include "refused.h"
 
 static void parallel_for(void* user, size_t tasks, xent_task task, void* data) {
   (void)user;
   for (size_t i = 0; i < tasks; ++i) task(data, i);
-}
-
-static void start(void) {
-  memset(&poison, 0xA5, sizeof poison);
-  memset(&out, 0xA5, sizeof out);
-  options = xent_context_options_default();
-
-  problem = xent_problem_default();
-  problem.classes = kClasses;
-  problem.outputs = XENT_OUTPUT_LOSS | XENT_OUTPUT_LSE | XENT_OUTPUT_STATS | XENT_OUTPUT_DLOGITS |
-                    XENT_OUTPUT_ARGMAX | XENT_OUTPUT_CORRECT | XENT_OUTPUT_ENTROPY;
-  problem.flags = XENT_FLAG_CLASS_WEIGHTS | XENT_FLAG_ROW_WEIGHTS;
-
-  args = xent_args_default();
-  args.outer = kRows;
-  args.logits = logits;
-  args.targets = targets;
-  args.class_weights = class_weights;
-  args.class_weights_count = kClasses;
-  args.row_weights = row_weights;
-  args.loss = &out.loss;
-  args.lse = out.lse;
-  args.stats = out.stats;
-  args.dlogits = out.dlogits;
-  args.argmax = out.argmax;
-  args.correct = &out.correct;
-  args.entropy = out.entropy;
-  args.workspace = align(memory);
-  args.workspace_size = 4096;
-
-  backward = xent_backward_args_default();
-  backward.outer = kRows;
-  backward.logits = logits;
-  backward.targets = targets;
-  backward.class_weights = class_weights;
-  backward.class_weights_count = kClasses;
-  backward.row_weights = row_weights;
-  backward.stats = stats;
-  backward.dlogits = out.dlogits;
-  backward.workspace = args.workspace;
-  backward.workspace_size = args.workspace_size;
 }
 
 static xent_status create_context(void) {
@@ -94,66 +24,11 @@ static xent_status create_plan(void) {
   return status;
 }
 
-static xent_status run(void) {
-  xent_plan* plan = NULL;
-  CHECK_OK(xent_plan_create(context, &problem, &plan));
-  xent_status status = xent_run(plan, &args);
-  xent_plan_destroy(plan);
-  return status;
-}
-
-static xent_status run_backward(void) {
-  xent_plan* plan = NULL;
-  CHECK_OK(xent_plan_create(context, &problem, &plan));
-  xent_status status = xent_backward(plan, &backward);
-  xent_plan_destroy(plan);
-  return status;
-}
-
-static int tests;
-
-static void refused(xent_status status, xent_status expected, const char* text, const char* change,
-                    int line) {
-  if (status != expected || strstr(xent_last_error(), text) == NULL) {
-    fprintf(stderr, "bad_input.c:%d: %s: %s, \"%s\"; expected %s, \"%s\"\n", line, change,
-            xent_status_string(status), xent_last_error(), xent_status_string(expected), text);
-    exit(1);
-  }
-  if (memcmp(&out, &poison, sizeof out) != 0) {
-    fprintf(stderr, "bad_input.c:%d: %s: an output was written\n", line, change);
-    exit(1);
-  }
-  ++tests;
-}
-
-/* A change to the structs after which a call is refused. */
-#define REFUSED(call, change, status, text)                         \
-  do {                                                              \
-    start();                                                        \
-    change;                                                         \
-    refused(call(), XENT_STATUS_##status, text, #change, __LINE__); \
-  } while (0)
-
-/* A change after which it succeeds. */
-#define ACCEPTED(call, change) \
-  do {                         \
-    start();                   \
-    change;                    \
-    CHECK_OK(call());          \
-  } while (0)
-
-/* Writes a number that the enum does not have. */
-#define WRONG_ENUM(field, number)           \
-  do {                                      \
-    const int32_t wrong = number;           \
-    memcpy(&(field), &wrong, sizeof wrong); \
-  } while (0)
-
 static void test_options(void) {
   ACCEPTED(create_context, (void)0);
   ACCEPTED(create_context, options.threads = 3);
-  ACCEPTED(create_context, options.parallel_for = parallel_for; options.parallel_for_user = &out);
-  ACCEPTED(create_context, options.cache_directory = "/nowhere");
+  ACCEPTED(create_context, options.parallel_for = parallel_for; options.parallel_for_user = &fresh);
+  ACCEPTED(create_context, options.cache_directory = "/dev/null/nowhere");
   REFUSED(create_context, options.struct_size = 0, VERSION_MISMATCH, "struct_size 0 is not");
   REFUSED(create_context, options.struct_size -= 1, VERSION_MISMATCH, "xent_context_options");
   REFUSED(create_context, options.struct_size = SIZE_MAX, VERSION_MISMATCH, "struct_size");
@@ -172,7 +47,7 @@ static void test_options(void) {
                                                INVALID_ARGUMENT,
                                                "threads: 2 is not allowed; it must be 0");
   REFUSED(create_context, options.reserved = 1, INVALID_ARGUMENT, "reserved: 1 is not allowed");
-  REFUSED(create_context, options.parallel_for_user = &out, UNEXPECTED_POINTER,
+  REFUSED(create_context, options.parallel_for_user = &fresh, UNEXPECTED_POINTER,
           "parallel_for_user: given");
   REFUSED(create_context, options.cache_directory = "\xff", INVALID_ARGUMENT,
           "cache_directory: \"\\xff\" is not allowed; it must be UTF-8");
@@ -184,6 +59,12 @@ static void test_problem(void) {
   REFUSED(create_plan, problem.struct_size = 8, VERSION_MISMATCH, "struct_size 8");
   REFUSED(create_plan, problem.struct_size -= 8, VERSION_MISMATCH, "xent_problem");
   REFUSED(create_plan, problem.struct_size = 4097, VERSION_MISMATCH, "struct_size 4097");
+  if (on_gpu(&where)) {
+    REFUSED(create_plan, problem.logits_dtype = XENT_DTYPE_F64, UNSUPPORTED,
+            "logits of type f64 on a GPU: not supported");
+  } else {
+    ACCEPTED(create_plan, problem.logits_dtype = XENT_DTYPE_F64);
+  }
   REFUSED(create_plan, problem.classes = 0, INVALID_ARGUMENT,
           "classes: 0 is not allowed; it must be in [1, 2^31 - 1]");
   REFUSED(create_plan, problem.classes = -1, INVALID_ARGUMENT, "classes: -1 is not allowed");
@@ -231,169 +112,78 @@ static void test_problem(void) {
   REFUSED(create_plan, problem.alignment = -16, INVALID_ARGUMENT, "alignment: -16");
 }
 
-/* The fields that both kinds of arguments have. */
-#define TEST_SHARED(call, a)                                                                       \
-  do {                                                                                             \
-    ACCEPTED(call, (void)0);                                                                       \
-    ACCEPTED(call, a.inner = 1);                                                                   \
-    ACCEPTED(call, a.logits_strides[0] = 3; a.logits_strides[1] = 1);                              \
-    ACCEPTED(call, a.denominator_kind = XENT_DENOMINATOR_VALUE; a.denominator_value = 7);          \
-    REFUSED(call, a.struct_size = 0, VERSION_MISMATCH, "struct_size 0");                           \
-    REFUSED(call, a.struct_size -= 1, VERSION_MISMATCH, "args: struct_size");                      \
-    REFUSED(call, a.outer = -1, INVALID_ARGUMENT, "outer: -1 is not allowed; it must be in [0,");  \
-    REFUSED(call, a.outer = INT64_MAX, SIZE_MISMATCH, "logits: got strides");                      \
-    REFUSED(call, a.inner = -2, INVALID_ARGUMENT, "inner: -2 is not allowed; it must be in [0,");  \
-    REFUSED(call, a.inner = INT64_MAX, SIZE_MISMATCH, "logits: got strides");                      \
-    REFUSED(call, a.logits = NULL, NULL_POINTER, "logits: missing");                               \
-    REFUSED(call, a.logits = (char*)logits + 2, MISALIGNED, " is not a multiple of 4 bytes");      \
-    REFUSED(call, problem.alignment = 1024; a.logits = logits + 1, MISALIGNED, "logits: 0x");      \
-    REFUSED(call, a.logits_strides[0] = -3, INVALID_ARGUMENT,                                      \
-            "logits_strides: -3 is not allowed; it must be in [0, 2^63 - 1]");                     \
-    REFUSED(call, a.logits_strides[0] = 3;                                                         \
-            a.logits_strides[1] = 0, INVALID_ARGUMENT,                                             \
-            "logits: strides [3, 0, 0] is not allowed; it must be positive");                      \
-    REFUSED(call, a.logits_strides[0] = INT64_MAX;                                                 \
-            a.logits_strides[1] = 1, SIZE_MISMATCH,                                                \
-            "logits: got strides [9223372036854775807, 1, 0]");                                    \
-    REFUSED(call, a.targets = NULL, NULL_POINTER, "targets: missing");                             \
-    REFUSED(call, a.targets = (char*)targets + 4, MISALIGNED, "targets: 0x");                      \
-    REFUSED(call, a.target_strides[2] = 1, INVALID_ARGUMENT,                                       \
-            "target_strides: [0, 0, 1] is not allowed; it must be 0 with class indices");          \
-    REFUSED(call, problem.target_type = XENT_TARGET_PROBABILITIES_F32; a.targets = probabilities;  \
-            a.target_strides[1] = -1, INVALID_ARGUMENT, "target_strides: -1 is not allowed");      \
-    REFUSED(call, a.class_weights = NULL, NULL_POINTER, "class_weights: missing");                 \
-    REFUSED(call, a.class_weights = NULL; a.class_weights_count = 0, NULL_POINTER, "class_weig");  \
-    REFUSED(call, a.class_weights = (char*)class_weights + 1, MISALIGNED, "class_weights: 0x");    \
-    REFUSED(call, problem.flags &= ~8u, UNEXPECTED_POINTER, "class_weights: given, but the");      \
-    REFUSED(call, a.class_weights_count = 2, SIZE_MISMATCH,                                        \
-            "class_weights: got 2 elements, but 3 is needed");                                     \
-    REFUSED(call, a.class_weights_count = -3, INVALID_ARGUMENT, "class_weights_count: -3");        \
-    REFUSED(call, a.row_weights = NULL, NULL_POINTER, "row_weights: missing");                     \
-    REFUSED(call, a.row_weights = (char*)row_weights + 1, MISALIGNED, "row_weights: 0x");          \
-    REFUSED(call, problem.flags &= ~16u, UNEXPECTED_POINTER, "row_weights: given, but the");       \
-    REFUSED(call, a.dloss = (char*)dloss + 3, MISALIGNED, "dloss: 0x");                            \
-    REFUSED(call, a.dloss_stride = 2, INVALID_ARGUMENT,                                            \
-            "dloss_stride: 2 is not allowed; it must be 0 or 1");                                  \
-    REFUSED(call, a.dloss_stride = -1, INVALID_ARGUMENT, "dloss_stride: -1");                      \
-    REFUSED(call, a.dloss = dloss;                                                                 \
-            a.dloss_stride = 1, SIZE_MISMATCH, "dloss: got 2 elements, but 1 is needed");          \
-    REFUSED(call, WRONG_ENUM(a.denominator_kind, 3), INVALID_ARGUMENT,                             \
-            "denominator_kind: 3 is not allowed; it must be one of 0, 1, 2");                      \
-    REFUSED(call, a.denominator_kind = XENT_DENOMINATOR_POINTER, UNSUPPORTED,                      \
-            "denominator_pointer: one in GPU memory: not supported; on the CPU, give");            \
-    REFUSED(call, a.denominator_pointer = dloss, UNSUPPORTED, "denominator_pointer");              \
-    REFUSED(call, a.denominator_value = 2, INVALID_ARGUMENT,                                       \
-            "denominator_value: 2.0 is not allowed; it must be 0 unless denominator_kind is");     \
-    REFUSED(call, a.denominator_kind = XENT_DENOMINATOR_VALUE;                                     \
-            a.denominator_value = -1, INVALID_ARGUMENT,                                            \
-            "denominator: -1 is not allowed; it must be finite and at least");                     \
-    REFUSED(call, a.denominator_kind = XENT_DENOMINATOR_VALUE;                                     \
-            a.denominator_value = (double)NAN, INVALID_ARGUMENT, "denominator: NaN");              \
-    REFUSED(call, a.denominator_kind = XENT_DENOMINATOR_VALUE; a.denominator_value = 2;            \
-            problem.reduction = XENT_REDUCTION_SUM, INVALID_ARGUMENT, "denominator: 2");           \
-    REFUSED(call, a.reserved = 5, INVALID_ARGUMENT, "reserved: 5 is not allowed; it must be 0");   \
-    REFUSED(call, a.dlogits = NULL, NULL_POINTER, "dlogits: missing");                             \
-    REFUSED(call, a.dlogits = (char*)out.dlogits + 1, MISALIGNED, "dlogits: 0x");                  \
-    REFUSED(call, a.dlogits = logits, OVERLAP, "dlogits: shares memory with logits");              \
-    REFUSED(call, a.dlogits = logits + 5, OVERLAP, "dlogits: shares memory with logits");          \
-    REFUSED(call, problem.flags |= XENT_FLAG_IN_PLACE, SIZE_MISMATCH, "dlogits: got other mem");   \
-    REFUSED(call, a.dlogits_strides[2] = -1, INVALID_ARGUMENT, "dlogits_strides: -1");             \
-    REFUSED(call, a.dlogits_strides[0] = 1;                                                        \
-            a.dlogits_strides[1] = 1, INVALID_ARGUMENT,                                            \
-            "dlogits: strides [1, 1, 0] is not allowed; it must be so large that no two");         \
-    REFUSED(call, a.report = &out, UNSUPPORTED, "report: one in GPU memory: not supported");       \
-    REFUSED(call, a.stream = (xent_stream)(void*)&out, UNSUPPORTED, "stream: one of CUDA: not");   \
-    REFUSED(call, a.workspace = NULL, NULL_POINTER, "workspace: missing");                         \
-    REFUSED(call, a.workspace = (char*)a.workspace + 128, MISALIGNED, "of 256 bytes");             \
-    REFUSED(call, a.workspace_size = 0, WORKSPACE_TOO_SMALL, "workspace: 0 bytes given, but 256"); \
-    REFUSED(call, a.workspace = NULL; a.workspace_size = 255, WORKSPACE_TOO_SMALL, "255 bytes");   \
-    REFUSED(call, a.stats = a.workspace, OVERLAP, "workspace: shares memory with stats");          \
-    targets[1] = 3;                                                                                \
-    REFUSED(call, (void)0, INVALID_TARGET, "targets: row 1 holds 3, which is not in [0, 3)");      \
-    targets[1] = INT64_MIN;                                                                        \
-    REFUSED(call, (void)0, INVALID_TARGET, "targets: row 1 holds -9223372036854775808, which");    \
-    targets[1] = 2;                                                                                \
-  } while (0)
-
-static void test_args(void) {
-  TEST_SHARED(run, args);
-  REFUSED(run, problem.outputs &= ~1u, UNEXPECTED_POINTER,
-          "loss: given, but the problem's outputs");
-  REFUSED(run, args.loss = NULL, NULL_POINTER, "loss: missing, but the problem's outputs name it");
-  REFUSED(run, args.lse = NULL, NULL_POINTER, "lse: missing");
-  REFUSED(run, args.stats = NULL, NULL_POINTER, "stats: missing");
-  REFUSED(run, args.argmax = NULL, NULL_POINTER, "argmax: missing");
-  REFUSED(run, args.correct = NULL, NULL_POINTER, "correct: missing");
-  REFUSED(run, args.entropy = NULL, NULL_POINTER, "entropy: missing");
-  REFUSED(run, args.outer = 0; args.loss = NULL, NULL_POINTER, "loss: missing");
-  REFUSED(run, args.loss = (char*)out.lse + 1, MISALIGNED, "loss: 0x");
-  REFUSED(run, args.argmax = (int64_t*)(void*)((char*)out.argmax + 4), MISALIGNED, "of 8 bytes");
-  REFUSED(run, args.loss = out.lse, OVERLAP, "lse: shares memory with loss");
-  REFUSED(run, args.entropy = (void*)targets, OVERLAP, "entropy: shares memory with targets");
-  REFUSED(run, args.lse = class_weights + 2, OVERLAP, "lse: shares memory with class_weights");
-  REFUSED(run, args.dloss = dloss; args.dlogits = NULL;
-          problem.outputs &= ~8u, UNEXPECTED_POINTER, "dloss: given, but only a gradient reads it");
-}
-
-static void test_backward_args(void) {
-  TEST_SHARED(run_backward, backward);
-  REFUSED(run_backward, backward.stats = NULL, NULL_POINTER, "stats: missing");
-  REFUSED(run_backward, backward.stats = (char*)stats + 2, MISALIGNED, "stats: 0x");
-  REFUSED(run_backward, backward.dlogits = stats, OVERLAP, "dlogits: shares memory with stats");
-  REFUSED(run_backward, problem.outputs &= ~4u, UNSUPPORTED, "add STATS to the outputs");
-}
-
 static void test_handles(void) {
-  xent_context* context_kept = (xent_context*)(void*)&out;
-  xent_plan* plan_kept = (xent_plan*)(void*)&out;
+  xent_context* context_kept = (xent_context*)(void*)&fresh;
+  xent_plan* plan_kept = (xent_plan*)(void*)&fresh;
+  xent_workspace* workspace_kept = (xent_workspace*)(void*)&fresh;
   xent_plan* plan = NULL;
   xent_report report;
   size_t size = 77;
+  int32_t ordinal = 77;
   start();
   CHECK_OK(xent_plan_create(context, &problem, &plan));
-#define HANDLE(call, status, text) refused(call, XENT_STATUS_##status, text, #call, __LINE__)
+#define HANDLE(call, status, text) \
+  refused(call, XENT_STATUS_##status, text, #call, __FILE__, __LINE__)
   HANDLE(xent_context_create(NULL, NULL), NULL_POINTER, "out: missing");
   options.threads = 5000;
   HANDLE(xent_context_create(&options, &context_kept), INVALID_ARGUMENT, "threads: 5000");
   HANDLE(xent_context_create_cuda(99, &context_kept), DEVICE_UNAVAILABLE, "CUDA device 99: ");
-  CHECK((void*)context_kept == (void*)&out);
+  CHECK((void*)context_kept == (void*)&fresh);
   HANDLE(xent_plan_create(NULL, &problem, &plan_kept), NULL_POINTER, "context: missing");
   HANDLE(xent_plan_create(context, NULL, &plan_kept), NULL_POINTER, "xent_problem: missing");
   HANDLE(xent_plan_create(context, &problem, NULL), NULL_POINTER, "out: missing");
   problem.classes = 0;
   HANDLE(xent_plan_create(context, &problem, &plan_kept), INVALID_ARGUMENT, "classes: 0");
-  CHECK((void*)plan_kept == (void*)&out);
+  CHECK((void*)plan_kept == (void*)&fresh);
   HANDLE(xent_plan_workspace_size(NULL, 1, &size), NULL_POINTER, "plan: missing");
   HANDLE(xent_plan_workspace_size(plan, 1, NULL), NULL_POINTER, "out: missing");
   HANDLE(xent_plan_workspace_size(plan, -1, &size), INVALID_ARGUMENT,
          "rows: -1 is not allowed; it must be in [0, 2^63 - 1]");
   CHECK(size == 77);
+  HANDLE(xent_workspace_create(NULL, 1, &workspace_kept), NULL_POINTER, "plan: missing");
+  HANDLE(xent_workspace_create(plan, 1, NULL), NULL_POINTER, "out: missing");
+  HANDLE(xent_workspace_create(plan, -1, &workspace_kept), INVALID_ARGUMENT, "rows: -1 is not all");
+  HANDLE(xent_workspace_create(plan, INT64_MAX, &workspace_kept), OUT_OF_RESOURCES, "emory");
+  CHECK((void*)workspace_kept == (void*)&fresh);
   HANDLE(xent_run(NULL, &args), NULL_POINTER, "plan: missing");
   HANDLE(xent_run(plan, NULL), NULL_POINTER, "xent_args: missing");
   HANDLE(xent_backward(NULL, &backward), NULL_POINTER, "plan: missing");
   HANDLE(xent_backward(plan, NULL), NULL_POINTER, "xent_backward_args: missing");
-  HANDLE(xent_report_read(NULL, &out, NULL, &report), NULL_POINTER, "plan: missing");
-  HANDLE(xent_report_read(plan, &out, NULL, &report), UNSUPPORTED, "xent_report_read");
+  HANDLE(xent_report_read(NULL, &there->report, NULL, &report), NULL_POINTER, "plan: missing");
+  if (on_gpu(&where)) {
+    HANDLE(xent_report_read(plan, NULL, NULL, &report), NULL_POINTER, "report: missing");
+    HANDLE(xent_report_read(plan, &fresh, NULL, &report), SIZE_MISMATCH, "report: got memory that");
+    HANDLE(xent_report_read(plan, &there->report, NULL, NULL), NULL_POINTER, "out: missing");
+  } else {
+    HANDLE(xent_report_read(plan, &there->report, NULL, &report), UNSUPPORTED, "report_read");
+  }
+  CHECK(xent_context_device(NULL, &ordinal) == XENT_DEVICE_AUTO && ordinal == 77);
+  CHECK(xent_context_device(context, NULL) == where.kind);
+  CHECK(xent_context_device(context, &ordinal) == where.kind && ordinal == where.ordinal);
   CHECK(xent_context_describe(NULL)[0] == 0 && xent_plan_kernel_name(NULL)[0] == 0);
   CHECK(strcmp(xent_status_string((xent_status)12345), "unknown status") == 0);
   CHECK(strcmp(xent_status_string(XENT_STATUS_OVERLAP), "XENT_STATUS_OVERLAP") == 0);
+  HANDLE(xent_run(NULL, &args), NULL_POINTER, "plan: missing");
   CHECK_OK(xent_plan_workspace_size(plan, INT64_MAX, &size));
-  CHECK(strstr(xent_last_error(), "xent_report_read") != NULL); /* success leaves it */
+  CHECK(strstr(xent_last_error(), "plan: missing") != NULL); /* success leaves it */
   xent_plan_destroy(plan);
   xent_plan_destroy(NULL);
   xent_context_destroy(NULL);
+  xent_workspace_destroy(NULL);
 }
 
 /* An empty batch, whose buffers without elements may be NULL. */
 static void test_empty(void) {
+  outputs out;
   start();
   problem.flags = XENT_FLAG_EMPTY_MEAN_ZERO | XENT_FLAG_ROW_WEIGHTS;
   args = xent_args_default();
-  args.loss = &out.loss;
-  args.correct = &out.correct;
-  args.workspace = align(memory);
-  args.workspace_size = 4096;
+  args.loss = &there->out.loss;
+  args.correct = &there->out.correct;
+  args.workspace = workspace->data;
+  args.workspace_size = workspace->size;
   CHECK_OK(run());
+  get(&where, &out, &there->out, sizeof out);
   CHECK(out.loss == 0 && out.correct == 0);
   backward = xent_backward_args_default();
   backward.workspace = args.workspace;
@@ -419,17 +209,13 @@ static void test_newer_struct(void) {
          "xent_problem: byte 104 is not 0, but this version knows only 96 bytes");
 }
 
-int main(void) {
-  CHECK(xent_last_error()[0] == 0);
-  CHECK_OK(xent_context_create_cpu(&context));
+int main(int argc, char** argv) {
+  begin(argc, argv);
   test_options();
   test_problem();
-  test_args();
-  test_backward_args();
   test_handles();
   test_empty();
   test_newer_struct();
-  xent_context_destroy(context);
-  printf("%d refusals\n", tests);
+  finish();
   return 0;
 }

@@ -5,6 +5,8 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+use crate::common::simulated::Machine;
 use crate::common::skip;
 
 /// The standards that the programs are compiled as.
@@ -96,7 +98,7 @@ impl Compiler {
             library.display()
         );
         let mut command = self.command(name);
-        command.args(objects).arg("-L").arg(&library).args(["-lxent", "-lm", "-pthread"]);
+        command.args(objects).arg("-L").arg(&library).args(["-lxent", "-lm", "-ldl", "-pthread"]);
         command.arg(format!("-Wl,-rpath,{}", library.display()));
         succeed(&mut command);
         self.out.path().join(name)
@@ -122,13 +124,25 @@ pub fn succeed(command: &mut Command) {
 
 /// Runs a program that ends with 0, and returns what it prints.
 pub fn run(program: &Path, arguments: &[&Path]) -> String {
-    let mut command = Command::new(program);
-    command.args(arguments);
+    printed(Command::new(program).args(arguments), &[])
+}
+
+/// The same on the GPU of a machine, which the last argument names.
+#[cfg(all(feature = "cuda", target_os = "linux"))]
+pub fn run_on_gpu(machine: &Machine, program: &Path, arguments: &[&Path]) -> String {
+    printed(machine.command(program).args(arguments).arg("cuda"), &[machine.folder()])
+}
+
+/// What a command prints that ends with 0, and finds its libraries in these folders too.
+pub fn printed(command: &mut Command, folders: &[&Path]) -> String {
     // Cargo's own search path, which goes before that of the program, has an older copy.
-    command.env("LD_LIBRARY_PATH", library_folder()).env("DYLD_LIBRARY_PATH", library_folder());
+    let own = library_folder();
+    let search = std::env::join_paths(std::iter::once(&*own).chain(folders.iter().copied()));
+    let search = search.unwrap();
+    command.env("LD_LIBRARY_PATH", &search).env("DYLD_LIBRARY_PATH", &search);
     command.env("ASAN_OPTIONS", "allocator_may_return_null=1"); // as new does
     let Output { status, stdout, stderr } = command.output().unwrap();
     let errors = String::from_utf8_lossy(&stderr);
-    assert!(status.success(), "{} ended with {status}\n{errors}", program.display());
+    assert!(status.success(), "{command:?} ended with {status}\n{errors}");
     String::from_utf8(stdout).unwrap()
 }

@@ -1,5 +1,4 @@
 // xent.hpp with exceptions: handles move and free themselves, failures throw.
-#include <cstring>
 #include <string>
 #include <thread>
 #include <type_traits>
@@ -7,6 +6,7 @@
 #include <xent.hpp>
 
 #include "check.h"
+#include "device.h"
 
 static_assert(!std::is_copy_constructible<xent::context>::value, "handles move");
 static_assert(!std::is_copy_constructible<xent::plan>::value, "handles move");
@@ -25,6 +25,8 @@ static_assert(xent::dtype_of<my_half>::value == XENT_DTYPE_F16, "");
 static const float kLogits[2 * 3] = {1, 2, 3, 2, 4, 6};
 static const int64_t kTargets[2] = {0, 2};
 
+static device where;
+
 static xent_problem problem() {
   xent_problem problem = xent_problem_default();
   problem.classes = 3;
@@ -35,8 +37,8 @@ static xent_problem problem() {
 }
 
 static xent::plan make_plan() {
-  xent::context context(XENT_DEVICE_CPU);
-  CHECK(context.describe() == std::string("CPU"));
+  xent::context context(where.kind);
+  CHECK(context.describe() == std::string(on_gpu(&where) ? "CUDA 0" : "CPU"));
   return xent::plan(context, problem());  // outlives its context
 }
 
@@ -52,38 +54,52 @@ static xent_status thrown(Call call, const char* part) {
   return XENT_STATUS_OK;
 }
 
-int main() {
+// Everything a run writes.
+struct outputs {
+  float loss, stats[4], dlogits[6];
+};
+
+static outputs read(const outputs* there) {
+  outputs here;
+  get(&where, &here, there, sizeof here);
+  return here;
+}
+
+int main(int argc, char** argv) {
+  where = device_of(argc, argv);
   const xent::plan plan = make_plan();
   CHECK(plan.kernel_name()[0] != 0);
 
-  float loss = 0, stats[4], dlogits[6];
+  void* logits = copy(&where, kLogits, sizeof kLogits);
+  void* targets = copy(&where, kTargets, sizeof kTargets);
+  outputs* there = static_cast<outputs*>(make(&where, sizeof *there));
   xent::workspace first;
   CHECK(first.data() == nullptr);
   xent_args args = xent_args_default();
   args.outer = 2;
-  args.logits = kLogits;
-  args.targets = kTargets;
-  args.loss = &loss;
-  args.stats = stats;
+  args.logits = logits;
+  args.targets = targets;
+  args.loss = &there->loss;
+  args.stats = there->stats;
   first.prepare(plan, args);
   plan.run(args);
-  CHECK(loss > 1.275268f && loss < 1.275269f);
+  CHECK(read(there).loss > 1.275268f && read(there).loss < 1.275269f);
 
   xent::workspace workspace = std::move(first);
   xent_backward_args backward = xent_backward_args_default();
   backward.outer = 2;
-  backward.logits = kLogits;
-  backward.targets = kTargets;
-  backward.stats = stats;
-  backward.dlogits = dlogits;
+  backward.logits = logits;
+  backward.targets = targets;
+  backward.stats = there->stats;
+  backward.dlogits = there->dlogits;
   first.prepare(plan, backward);  // a workspace that was moved from starts again
   plan.backward(backward);
-  CHECK(dlogits[0] < -0.454984f && dlogits[0] > -0.454985f);
+  CHECK(read(there).dlogits[0] < -0.454984f && read(there).dlogits[0] > -0.454985f);
   workspace.prepare(plan, args);
   CHECK(reinterpret_cast<uintptr_t>(workspace.data()) % XENT_WORKSPACE_ALIGNMENT == 0);
   args.outer = 1 << 20;
   workspace.prepare(plan, args);
-  std::memset(args.workspace, 255, args.workspace_size);
+  put(&where, args.workspace, std::vector<char>(args.workspace_size).data(), args.workspace_size);
   args.outer = INT64_MAX;
   bool full = false;
   try {
@@ -114,5 +130,9 @@ int main() {
   std::thread([] { CHECK(xent_last_error()[0] == 0); }).join();
   std::vector<xent::plan> plans;
   for (int i = 0; i < 5; ++i) plans.push_back(make_plan());
+  drop(&where, logits);
+  drop(&where, targets);
+  drop(&where, there);
+  close_device(&where);
   return 0;
 }

@@ -1,4 +1,4 @@
-/* Runs cases that another program has written: runner CASES RESULTS.
+/* Runs cases that another program has written: runner CASES RESULTS [cuda].
  *
  * A case is a struct of numbers and the bytes of five buffers, a result the bytes of eight; before
  * each buffer there is its length, which is 0 for a NULL. The last result is the gradient of
@@ -9,6 +9,7 @@
 #include <xent.h>
 
 #include "check.h"
+#include "device.h"
 
 typedef struct {
   int64_t classes, logits_dtype, dlogits_dtype, target_type, reduction, flags, ignore_index;
@@ -17,36 +18,44 @@ typedef struct {
   double label_smoothing, logit_scale, softcap, z_loss, denominator_value;
 } numbers;
 
+/* Memory of the device. */
 typedef struct {
-  char* data;
+  void* data;
   int64_t size;
 } buffer;
+
+static device where;
 
 static buffer load(FILE* file) {
   buffer loaded = {NULL, 0};
   CHECK(fread(&loaded.size, sizeof loaded.size, 1, file) == 1);
   if (loaded.size > 0) {
-    loaded.data = (char*)malloc((size_t)loaded.size);
-    CHECK(loaded.data != NULL);
-    CHECK(fread(loaded.data, 1, (size_t)loaded.size, file) == (size_t)loaded.size);
+    const size_t size = (size_t)loaded.size;
+    void* bytes = malloc(size);
+    CHECK(bytes != NULL && fread(bytes, 1, size, file) == size);
+    loaded.data = copy(&where, bytes, size);
+    free(bytes);
   }
   return loaded;
 }
 
 static buffer poisoned(int64_t size) {
-  buffer made = {(char*)malloc((size_t)size + 1), size};
-  CHECK(made.data != NULL);
-  memset(made.data, 0xA5, (size_t)size);
+  const buffer made = {make(&where, (size_t)size), size};
   return made;
 }
 
 static void save(FILE* file, buffer saved) {
+  const size_t size = (size_t)saved.size;
+  void* bytes = malloc(size + 1);
+  CHECK(bytes != NULL);
+  get(&where, bytes, saved.data, size);
   CHECK(fwrite(&saved.size, sizeof saved.size, 1, file) == 1);
-  CHECK(fwrite(saved.data, 1, (size_t)saved.size, file) == (size_t)saved.size);
-  free(saved.data);
+  CHECK(fwrite(bytes, 1, size, file) == size);
+  free(bytes);
+  drop(&where, saved.data);
 }
 
-static xent_plan* make_plan(const numbers* n) {
+static xent_plan* make_plan(const numbers* n, const xent_context* context) {
   xent_problem problem = xent_problem_default();
   problem.classes = n->classes;
   problem.logits_dtype = (xent_dtype)n->logits_dtype;
@@ -61,15 +70,12 @@ static xent_plan* make_plan(const numbers* n) {
   problem.logit_scale = n->logit_scale;
   problem.softcap = n->softcap;
   problem.z_loss = n->z_loss;
-  xent_context* context = NULL;
   xent_plan* plan = NULL;
-  CHECK_OK(xent_context_create_cpu(&context));
   CHECK_OK(xent_plan_create(context, &problem, &plan));
-  xent_context_destroy(context);
   return plan;
 }
 
-static void run_case(const numbers* n, FILE* cases, FILE* results) {
+static void run_case(const numbers* n, const xent_context* context, FILE* cases, FILE* results) {
   const int64_t rows = n->outer * n->inner;
   const int64_t t = n->logits_dtype == XENT_DTYPE_F64 ? sizeof(double) : sizeof(float);
   const buffer logits = load(cases), targets = load(cases), class_weights = load(cases),
@@ -78,7 +84,7 @@ static void run_case(const numbers* n, FILE* cases, FILE* results) {
   const buffer lse = poisoned(rows * t), stats = poisoned(2 * rows * t);
   const buffer dlogits = poisoned(n->dlogits_size), backward = poisoned(n->dlogits_size);
   const buffer argmax = poisoned(rows * 8), correct = poisoned(8), entropy = poisoned(rows * t);
-  xent_plan* plan = make_plan(n);
+  xent_plan* plan = make_plan(n, context);
 
   xent_args args = xent_args_default();
   args.outer = n->outer;
@@ -96,8 +102,8 @@ static void run_case(const numbers* n, FILE* cases, FILE* results) {
   args.lse = lse.data;
   args.stats = stats.data;
   args.dlogits = dlogits.data;
-  args.argmax = (int64_t*)(void*)argmax.data;
-  args.correct = (int64_t*)(void*)correct.data;
+  args.argmax = (int64_t*)argmax.data;
+  args.correct = (int64_t*)correct.data;
   args.entropy = entropy.data;
   memcpy(args.logits_strides, n->logits_strides, sizeof args.logits_strides);
   memcpy(args.target_strides, n->target_strides, sizeof args.target_strides);
@@ -132,16 +138,22 @@ static void run_case(const numbers* n, FILE* cases, FILE* results) {
   const buffer outputs[] = {loss, lse, stats, dlogits, argmax, correct, entropy, backward};
   for (size_t i = 0; i < sizeof outputs / sizeof *outputs; ++i) save(results, outputs[i]);
   const buffer inputs[] = {logits, targets, class_weights, row_weights, dloss, workspace};
-  for (size_t i = 0; i < sizeof inputs / sizeof *inputs; ++i) free(inputs[i].data);
+  for (size_t i = 0; i < sizeof inputs / sizeof *inputs; ++i) drop(&where, inputs[i].data);
 }
 
 int main(int argc, char** argv) {
-  CHECK(argc == 3);
+  CHECK(argc >= 3);
   FILE* cases = fopen(argv[1], "rb");
   FILE* results = fopen(argv[2], "wb");
   CHECK(cases != NULL && results != NULL);
+  where = device_of(argc, argv);
+  const xent_context_options options = options_on(&where);
+  xent_context* context = NULL;
+  CHECK_OK(xent_context_create(&options, &context));
   numbers n;
-  while (fread(&n, sizeof n, 1, cases) == 1) run_case(&n, cases, results);
+  while (fread(&n, sizeof n, 1, cases) == 1) run_case(&n, context, cases, results);
+  xent_context_destroy(context);
+  close_device(&where);
   CHECK(fclose(cases) == 0 && fclose(results) == 0);
   return 0;
 }

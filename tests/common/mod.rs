@@ -4,7 +4,9 @@
 pub mod bounds;
 #[path = "../../src/bin/xent/case.rs"]
 mod case;
+pub mod foreign;
 pub mod golden;
+pub mod job;
 #[path = "../../src/bin/xent/bounds.rs"]
 mod judge;
 pub mod placed;

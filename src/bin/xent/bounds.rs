@@ -6,8 +6,7 @@
 //! * loss of a row: u ((6 + 1.5 t_mean) q + 3 loss), with 5 sum|terms| for 3 loss under weights,
 //!   smoothing or probabilities; a softcap adds 4 u max|z|, the z-loss its own terms;
 //! * gradient, before it is rounded to its type: u |g| ((8 + 2.5 (t + t_mean q)) p + 6 at a target
-//!   that is not the maximum); (8 + 2.5 t_mean) u relative at one that is; the slope of a softcap
-//!   makes 14 of 6;
+//!   that is not the maximum); (8 + 2.5 t_mean) u relative at one that is;
 //! * what is summed over rows: the sum of the rows' bounds, and one rounding.
 //!
 //! There is no absolute floor but 2^-126, below which `f32` is not normal, for results and for p.
@@ -362,10 +361,9 @@ impl Row<'_> {
                 };
                 let spread = if spread.is_finite() { spread } else { 0.0 };
                 let factor = 8.0 + 2.5 * spread + 4.0 * largest_z;
-                let of_fixed = if problem.softcap.is_some() { 14.0 } else { 6.0 };
                 let bound = U
                     * slope[c].abs()
-                    * (factor * (unit * of_p + z_unit * p[c]) + of_fixed * unit * fixed);
+                    * (factor * (unit * of_p + z_unit * p[c]) + 6.0 * unit * fixed);
                 bound + TINY * (pull * slope[c].abs()).max(1.0)
             })
             .collect();
