@@ -40,7 +40,7 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Unavailable`](crate::Error::Unavailable) if there is no such GPU, or something that it
-    /// needs is missing: a driver, or NVRTC, which compiles the kernels.
+    /// needs is missing: a driver, or NVRTC, which compiles the kernels, or kernels compiled ahead.
     pub fn cuda(ordinal: u32) -> Result<Self> {
         match engine::probe(ordinal) {
             Ok(()) => {
@@ -55,6 +55,10 @@ impl Device {
 
     /// The first GPU where everything that it needs is there, else the CPU;
     /// [`fallback_reason`](Device::fallback_reason) says what was missing.
+    ///
+    /// A GPU without NVRTC counts, too, where kernels that were compiled ahead suit it. They are those
+    /// of common problems: for others, [`Plan::new`](crate::Plan::new) answers with
+    /// [`Error::Unavailable`](crate::Error::Unavailable), and the CPU can be asked for.
     ///
     /// ```
     /// let device = xent::Device::auto();

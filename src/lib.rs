@@ -132,6 +132,7 @@
 //! * `capi` (default): the C ABI of `include/xent.h`, in the same library.
 //! * `cuda` (default): NVIDIA GPUs, on Linux. Neither the CUDA toolkit nor a driver is needed to build
 //!   or to load the library.
+//! * `cli`: the program `xent`, which says what there is to compute with, and checks what it computes.
 //! * `header`: makes `include/xent.h` again while building; for developers.
 
 mod args;

@@ -52,7 +52,8 @@ impl Plan {
     /// [`Error::Invalid`](crate::Error::Invalid) for the first field of the problem that is
     /// outside its range or contradicts another. On a GPU, also
     /// [`Error::Unsupported`](crate::Error::Unsupported) for `f64` logits, and those of compiling and
-    /// loading.
+    /// loading; [`Error::Unavailable`](crate::Error::Unavailable) also where there is no NVRTC, and the
+    /// kernels that were compiled ahead lack one of this problem.
     pub fn new(context: &Context, problem: &Problem) -> Result<Self> {
         problem.validate()?;
         let runner = match context.backend() {

@@ -36,7 +36,7 @@ pub struct Engine {
 /// # Errors
 /// The first thing that is missing, with what would help.
 pub fn probe(ordinal: u32) -> crate::Result<()> {
-    Origin::find(Driver::get()?, ordinal, None)?;
+    Origin::find(Driver::get()?, ordinal, || Cache::none("nothing is compiled"))?;
     Ok(())
 }
 
@@ -50,11 +50,11 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// That of a GPU with its driver: a compiler that suits both, else prebuilt kernels.
+    /// That of a GPU with its driver: a compiler that suits both, with a cache, else prebuilt kernels.
     ///
     /// # Errors
     /// The first thing that is missing, with what would help.
-    pub fn find(driver: &Driver, ordinal: u32, cache_directory: Option<&Path>) -> Result<Self> {
+    pub fn find(driver: &Driver, ordinal: u32, cache: impl FnOnce() -> Cache) -> Result<Self> {
         let capability = driver.gpu(ordinal)?.capability;
         // NVIDIA's variable for drivers that are to ignore machine code.
         let forced = std::env::var_os("CUDA_FORCE_PTX_JIT").is_some_and(|value| value == "1");
@@ -62,7 +62,7 @@ impl Origin {
         let compiler = match Nvrtc::find_for(capability, driver.version(), &surroundings) {
             Ok((nvrtc, target)) => {
                 let target = if forced { Target::Ptx(target.capability()) } else { target };
-                let cache = Cache::open(cache_directory);
+                let cache = cache();
                 return Ok(Origin::Compiler(Supply { nvrtc, target, cache, lines: true }));
             }
             Err(error @ (Error::NotFound { .. } | Error::Target { .. })) => error,
@@ -90,7 +90,8 @@ impl Engine {
     /// # Errors
     /// The first thing that is missing, with what would help.
     pub fn open(ordinal: u32, cache_directory: Option<&Path>) -> Result<Arc<Self>> {
-        let origin = Origin::find(Driver::get()?, ordinal, cache_directory)?;
+        let cache = || Cache::open(cache_directory);
+        let origin = Origin::find(Driver::get()?, ordinal, cache)?;
         Ok(Arc::new(Engine {
             primary: Primary::retain(ordinal)?,
             origin,

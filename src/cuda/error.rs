@@ -69,9 +69,7 @@ pub enum Error {
     },
     /// A folder of prebuilt kernels that could not be made.
     Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// Why not.
+        /// The folder, and why not.
         reason: String,
     },
     /// There is no driver, or none that works.
@@ -179,7 +177,7 @@ impl fmt::Display for Error {
                  to compile it. {REMEDY}.",
                 folder.display()
             ),
-            Error::Folder { folder, reason } => write!(f, "{}: {reason}", folder.display()),
+            Error::Folder { reason } => f.write_str(reason),
             Error::NoDriver { reason, remedy } => write!(f, "{reason}; {remedy}"),
             Error::Driver { call, code, reason } => {
                 write!(f, "{call}: {reason}")?;

@@ -156,10 +156,10 @@ pub fn make(
     mut done: impl FnMut(usize),
 ) -> Result<()> {
     let (target, nvrtc) = (supply.target, supply.nvrtc.version());
-    let fail = |reason: String| Error::Folder { folder: folder.to_owned(), reason };
+    let fail = |error| Error::Folder { reason: format!("{}: {error}", folder.display()) };
     let cache = Cache::create(folder);
     if let Some(reason) = cache.reason() {
-        return Err(fail(reason.into()));
+        return Err(Error::Folder { reason: reason.into() });
     }
     for variant in variants {
         let (files, expressions) = ([variant.program], [variant.expression.as_str()]);
@@ -168,8 +168,7 @@ pub fn make(
             None => {
                 let code = supply.obtain(&files, &expressions)?;
                 let names: (&[&str], &[&str]) = (&files, &expressions);
-                code::keep(&cache, nvrtc, target, names, &code)
-                    .map_err(|error| fail(error.to_string()))?;
+                code::keep(&cache, nvrtc, target, names, &code).map_err(fail)?;
                 code
             }
         };
@@ -177,7 +176,7 @@ pub fn make(
     }
     let made = Made { target, version: env!("CARGO_PKG_VERSION").into(), source: digest(), nvrtc };
     let name = format!("{target}.{TEXT}");
-    cache.write(&name, made.text().as_bytes()).map_err(|error| fail(error.to_string()))
+    cache.write(&name, made.text().as_bytes()).map_err(fail)
 }
 
 impl Made {

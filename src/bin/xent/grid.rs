@@ -17,29 +17,42 @@ const FUSED: Outputs = Outputs::LOSS.union(Outputs::LSE).union(Outputs::DLOGITS)
 /// What it asks for where the upstream gradient is not known yet.
 const SEPARATE: Outputs = Outputs::LOSS.union(Outputs::STATS);
 
-/// How much is checked.
+/// How much is checked. Where types or classes are taken in turn, the seed says who begins.
 struct Extent {
-    /// Classes, in every type, for what training asks for.
-    fused: &'static [usize],
-    /// Classes for all outputs, and for statistics with a separate gradient; the types in turn.
+    /// Classes for what training asks for, and in how many of the types.
+    fused: (&'static [usize], usize),
+    /// Classes for all outputs, and for statistics with a separate gradient; one type for each.
     all: &'static [usize],
-    /// Classes for the options: each option in every type, with these in turn.
-    options: &'static [usize],
+    /// Classes for the options, one after the other, and in how many of the types.
+    options: (&'static [usize], usize),
+    /// Of so many options in a row, one.
+    step: usize,
+    /// Shapes of logits in few rows.
+    shapes: usize,
     /// The most elements of the logits of a case, if a row has not more.
     elements: usize,
 }
 
-/// From one class up to beyond the largest vocabularies: sizes at which kernels change, powers of two,
-/// and odd ones, whose rows begin anywhere.
+/// From one class up to beyond the largest vocabularies: a size for each family of kernels and more,
+/// and an odd one, whose rows begin anywhere. Sizes that share their kernels cost little; a GPU's
+/// compiler takes most of the time.
 const FULL: Extent = Extent {
-    fused: &[1, 2, 10, 100, 128, 1000, 1003, 4099, 8190, 32_000, 50_257, 128_256, 262_144],
-    all: &[3, 33, 257, 1000, 5003, 50_257, 128_256],
-    options: &[100, 1001, 5003, 50_257],
+    fused: (&[1, 10, 128, 1000, 1003, 4099, 50_257, 128_256, 262_144], 3),
+    all: &[33, 1003, 50_257],
+    options: (&[128, 1003, 4099, 50_257], 2),
+    step: 1,
+    shapes: Shape::ALL.len(),
     elements: 1 << 20,
 };
-/// A taste of it: one type for each, and some of the options.
-const QUICK: Extent =
-    Extent { fused: &[10, 1003, 5003, 20_000], all: &[33], options: &[100], elements: 1 << 12 };
+/// A taste of it.
+const QUICK: Extent = Extent {
+    fused: (&[10, 1003, 5003, 20_000], 1),
+    all: &[33],
+    options: (&[100], 1),
+    step: 4,
+    shapes: 3,
+    elements: 1 << 12,
+};
 
 /// A problem with its cases. They share a plan.
 pub struct Entry {
@@ -148,48 +161,45 @@ fn ignore(case: &mut Case, index: i64) {
 /// All entries, from a seed.
 pub fn entries(quick: bool, seed: u64) -> Vec<Entry> {
     let extent = if quick { &QUICK } else { &FULL };
+    let first = (seed % 12) as usize;
     let mut entries = Vec::new();
     let mut add = |problem: Problem, option| {
-        let turn = entries.len();
-        let runs = runs(&problem, extent, quick, seed.wrapping_add(1000 * turn as u64), turn);
+        let turn = first + entries.len();
+        let runs = runs(&problem, extent, seed.wrapping_add(1000 * turn as u64), turn);
         entries.push(Entry { problem, option, runs });
     };
-    let reduction = |turn: usize| REDUCTIONS[turn % REDUCTIONS.len()];
-    let types =
-        |turn: usize| (0..if quick { 1 } else { 3 }).map(move |n| (n, DTYPES[(turn + n) % 3]));
-    for (turn, &classes) in extent.fused.iter().enumerate() {
-        for (number, dtype) in types(turn) {
-            let problem = Problem::new(dtype, classes).outputs(FUSED);
-            add(problem.reduction(reduction(turn + number)), None);
-        }
+    let problem = |classes, turn: usize, outputs| {
+        let reduction = REDUCTIONS[(turn / 3 + turn) % REDUCTIONS.len()];
+        Problem::new(DTYPES[turn % DTYPES.len()], classes).outputs(outputs).reduction(reduction)
+    };
+    let (sizes, types) = extent.fused;
+    for (turn, &classes) in sizes.iter().enumerate() {
+        (0..types).for_each(|number| add(problem(classes, first + turn + number, FUSED), None));
     }
     for (turn, &classes) in extent.all.iter().enumerate() {
-        for (number, outputs) in [Outputs::all(), SEPARATE].into_iter().enumerate() {
-            let problem = Problem::new(DTYPES[(turn + number) % 3], classes).outputs(outputs);
-            add(problem.reduction(reduction(turn)), None);
-        }
+        add(problem(classes, first + turn, Outputs::all()), None);
+        add(problem(classes, first + turn + 1, SEPARATE), None);
     }
-    for (turn, setting) in SETTINGS.iter().enumerate().step_by(if quick { 4 } else { 1 }) {
-        for (number, dtype) in types(turn) {
-            let classes = extent.options[(turn + number) % extent.options.len()];
-            let problem = Problem::new(dtype, classes).outputs(FUSED);
-            let problem = problem.reduction(reduction(turn + number));
-            add((setting.problem)(problem), Some(setting));
+    let (sizes, types) = extent.options;
+    for (turn, setting) in SETTINGS.iter().enumerate().step_by(extent.step) {
+        for number in 0..types {
+            let turn = first + turn + number;
+            let plain = problem(sizes[turn % sizes.len()], turn, FUSED);
+            add((setting.problem)(plain), Some(setting));
         }
     }
     entries
 }
 
 /// Each shape in few rows, somewhere; some of them in many rows, and where classes are no neighbours.
-fn runs(problem: &Problem, extent: &Extent, quick: bool, seed: u64, turn: usize) -> Vec<Run> {
+fn runs(problem: &Problem, extent: &Extent, seed: u64, turn: usize) -> Vec<Run> {
     let most = extent.elements.div_ceil(problem.classes);
-    let shapes = Shape::ALL.len();
     let mut runs = Vec::new();
     let mut add = |shape: usize, rows: usize, placing| {
-        let seed = seed + runs.len() as u64;
-        runs.push(Run { shape: Shape::ALL[shape % shapes], rows, placing, seed });
+        let seed = seed.wrapping_add(runs.len() as u64);
+        runs.push(Run { shape: Shape::ALL[shape % Shape::ALL.len()], rows, placing, seed });
     };
-    for number in 0..if quick { 3 } else { shapes } {
+    for number in 0..extent.shapes {
         let placing = match number % 3 {
             0 => Placing::Packed,
             _ => Placing::Apart(1 + (turn + number) % 7),

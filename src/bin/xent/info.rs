@@ -109,7 +109,7 @@ mod gpu {
             Ok(text) => line(&name, text),
             Err(error) => line(&name, error),
         }
-        match Origin::find(driver, ordinal, None) {
+        match Origin::find(driver, ordinal, || Cache::none("nothing is compiled")) {
             Ok(Origin::Compiler(supply)) => {
                 line("", format!("kernels are compiled for {}", supply.target));
             }

@@ -4,16 +4,19 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use clap::value_parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use xent::DType;
 use xent::cuda::cache::Cache;
 use xent::cuda::code::Supply;
 use xent::cuda::common;
 use xent::cuda::nvrtc::Nvrtc;
 use xent::cuda::prebuilt;
 use xent::cuda::target::Target;
+use xent::{DType, Problem};
 
 use super::Status;
+
+const MOST_CLASSES: i64 = Problem::MAX_CLASSES as i64;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -28,8 +31,8 @@ pub struct Arguments {
     )]
     arch: Vec<Target>,
     /// Only what rows of these many classes take; of any size if not given
-    #[arg(long, value_delimiter = ',')]
-    classes: Vec<usize>,
+    #[arg(long, value_delimiter = ',', value_parser = value_parser!(u32).range(1..=MOST_CLASSES))]
+    classes: Vec<u32>,
     /// Only these types of logits: f32, f16, bf16
     #[arg(long = "type", value_delimiter = ',', value_parser = dtype)]
     types: Vec<DType>,
@@ -41,22 +44,34 @@ fn dtype(text: &str) -> Result<DType, String> {
 }
 
 pub fn kernels(arguments: &Arguments) -> Status {
-    match make(arguments) {
+    let fail = |status, error: &dyn std::fmt::Display| {
+        eprintln!("error: {error}");
+        status
+    };
+    let nvrtc = match Nvrtc::find() {
+        Ok(nvrtc) => nvrtc,
+        Err(error) => return fail(Status::Bad, &error),
+    };
+    println!("NVRTC {}, {}", nvrtc.version(), nvrtc.path().display());
+    let unknown = |target: &&Target| !nvrtc.supported().contains(&target.capability());
+    if let Some(target) = arguments.arch.iter().find(unknown) {
+        let known = nvrtc.supported().iter().map(|capability| capability.arch().to_string());
+        let known = known.collect::<Vec<_>>().join(", ");
+        let error = format!("--arch {target}: this NVRTC compiles for {known}");
+        return fail(Status::Usage, &error);
+    }
+    match make(arguments, nvrtc) {
         Ok(()) => Status::Good,
-        Err(error) => {
-            eprintln!("error: {error}");
-            Status::Bad
-        }
+        Err(error) => fail(Status::Bad, &error),
     }
 }
 
-fn make(arguments: &Arguments) -> xent::cuda::Result<()> {
+fn make(arguments: &Arguments, nvrtc: &'static Nvrtc) -> xent::cuda::Result<()> {
     let Arguments { folder, arch, classes, types } = arguments;
+    let classes: Vec<usize> = classes.iter().map(|&classes| classes as usize).collect();
     let types = if types.is_empty() { &common::TYPES[..] } else { types };
-    let nvrtc = Nvrtc::find()?;
-    println!("NVRTC {}, {}", nvrtc.version(), nvrtc.path().display());
     for &target in arch {
-        let variants = common::variants(target.capability(), classes, types);
+        let variants = common::variants(target.capability(), &classes, types);
         let (start, bar) = (Instant::now(), progress(variants.len()));
         let cache = Cache::none("these are for others");
         let supply = Supply { nvrtc, target, cache, lines: false };
