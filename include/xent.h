@@ -142,6 +142,9 @@
  * the folder that XENT_CACHE names (none if that is empty), else in xent in $XDG_CACHE_HOME or
  * ~/.cache: the next plan like it takes milliseconds. A cache that cannot be written or is damaged
  * is no error. The variable XENT_NVRTC names the file or folder of an NVRTC that is elsewhere.
+ * Without NVRTC, kernels that the program xent has compiled ahead serve, from the folder that
+ * XENT_KERNELS names, else from xent-kernels beside libxent.so; making a plan whose kernels are not
+ * in there is XENT_STATUS_DEVICE_UNAVAILABLE.
  *
  * NUMERICS
  * 1. Arithmetic is f32 for f32, f16 and bf16, and f64 for f64; only the gradient is rounded to the
@@ -149,7 +152,8 @@
  * 2. Errors are bounded relative to each element, down to the smallest normal f32: a target that
  *    leads 32767 others by 30 has loss 3.07e-9, not 0, and three logits of 1e8 have loss log 3.
  * 3. Results are the same bits from run to run, for any number of threads, and whatever rounding
- *    mode or flush-to-zero the caller has set; a row's results do not depend on the other rows.
+ *    mode or flush-to-zero the caller has set; a row's results do not depend on the other rows. On
+ *    a GPU that holds for rows that lie alike within 128 bytes; its bits are not those of the CPU.
  * 4. A NaN or +inf makes loss and gradient of its own row NaN (and a mean or sum of losses), but of
  *    no other. -inf is a class of probability 0.
  * 5. A class index that is no class never reads out of bounds: on the CPU the call fails before it
