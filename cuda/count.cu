@@ -43,7 +43,7 @@ struct CountParams {
   Scales* scales;              // (1)
   Report* report;              // (1), or NULL
   i64 rows;
-  i64 slices;  // of `slice_rows` rows each; 0 for probabilities, which are all counted
+  i64 slices;  // of `slice_rows` rows each; 0 for probabilities, and where nobody asks
   i64 ignore_index;
   double value;  // of kValue
   u32 slice_rows;

@@ -61,8 +61,11 @@ __device__ __forceinline__ Factors row_factors(const Params& p, i64 row, const R
   const float dloss = p.dloss ? p.dloss[p.flags & kDlossPerRow ? row : 0] : 1;
   const float row_weight = p.row_weights ? p.row_weights[row] : 1;
   const float slope = squash.constant_slope();
-  f.unit = dloss * static_cast<float>(p.scaled_by(&Scales::cross_entropy)) * row_weight;
-  if (!softmax.defined || !target.valid) f.unit = nan();
+  // The product of many is rounded once: little is left of the bound where a softcap's slope
+  // follows.
+  double unit = dloss * p.scaled_by(&Scales::cross_entropy) * row_weight;
+  if (!softmax.defined || !target.valid) unit = nan();
+  f.unit = static_cast<float>(unit);
   f.z_part = 0;
   if (p.z_loss != 0) {
     const float z_scale = dloss * static_cast<float>(p.scaled_by(&Scales::z_loss));
@@ -73,18 +76,17 @@ __device__ __forceinline__ Factors row_factors(const Params& p, i64 row, const R
   f.rest = softmax.s * softmax.p_max;
   if constexpr (kProbabilities<Target>) {
     f.of_p = (f.unit * mass + f.z_part) * f.p_max * slope;
-    f.of_u = f.unit * slope;
+    f.of_u = static_cast<float>(unit * slope);
     f.hit = f.at_max = 0;
   } else {
-    const float hit = f.unit * p.keep * target.weight;
-    float even = 0, others = f.z_part;
-    if constexpr (kOptions & kSmoothing) {
-      even = f.unit * p.share;
-      others += even * p.scaled_by(&Scales::weight_sum);
-    }
+    const double exact_hit = unit * p.keep * target.weight;
+    const double exact_even = kOptions & kSmoothing ? unit * p.share : 0;
+    const float hit = static_cast<float>(exact_hit), even = static_cast<float>(exact_even);
+    float others = f.z_part;
+    if constexpr (kOptions & kSmoothing) others += even * p.scaled_by(&Scales::weight_sum);
     f.of_p = (hit + others) * f.p_max * slope;
-    f.of_u = even * slope;
-    f.hit = hit * slope;
+    f.of_u = static_cast<float>(exact_even * slope);
+    f.hit = static_cast<float>(exact_hit * slope);
     f.at_max = (others * f.p_max - hit * f.rest - even * target.weight) * slope;
   }
   return f;

@@ -157,15 +157,15 @@ struct Squash {
     p = fmaf(p, y2, -3.333332837e-01f);
     return cap * (fabsf(y) >= 0.625f ? copysignf(far, y) : fmaf(y * y2, p, y));  // NaN stays
   }
-  // dz/dx of the logit where it differs between classes, else 1: then `slope` is part of factors.
+  // dz/dx of the logit, but for `constant_slope`, which is part of factors.
   __device__ __forceinline__ float slope_at(float x) const {
     if constexpr (!kCapped) return 1;
     const float e = decay(x), d = 1 + e;
     const float r = reciprocal(d);
     const float w = fmaf(r, -(e - (d - 1)) * r, r);  // 1 + e has been rounded
-    return slope * (4 * e * w * w);
+    return 4 * e * w * w;
   }
-  __device__ __forceinline__ float constant_slope() const { return kScaled ? slope : 1; }
+  __device__ __forceinline__ float constant_slope() const { return kScaled || kCapped ? slope : 1; }
 
  private:
   // With a scale below 1, of halves: so that it is finite where it times |k| is.

@@ -7,7 +7,6 @@
  * EXAMPLE
  *
  *     #include <stdio.h>
- *     #include <stdlib.h>
  *     #include <xent.h>
  *
  *     static int failed(xent_status status) {
@@ -23,7 +22,7 @@
  *       float loss = 0, dlogits[2 * 3] = {0};
  *
  *       xent_context *context = NULL;
- *       if (failed(xent_context_create_auto(&context))) return 1;
+ *       if (failed(xent_context_create_cpu(&context))) return 1;
  *       printf("on the %s\n", xent_context_describe(context));
  *
  *       xent_problem problem = xent_problem_default();
@@ -38,16 +37,22 @@
  *       args.targets = targets;
  *       args.loss = &loss;
  *       args.dlogits = dlogits;
- *       if (failed(xent_plan_workspace_size(plan, 2, &args.workspace_size))) return 1;
- *       args.workspace = aligned_alloc(XENT_WORKSPACE_ALIGNMENT, args.workspace_size);
+ *       xent_workspace *workspace = NULL;
+ *       if (failed(xent_workspace_create(plan, 2, &workspace))) return 1;
+ *       args.workspace = workspace->data;
+ *       args.workspace_size = workspace->size;
  *       if (failed(xent_run(plan, &args))) return 1;
  *       printf("loss %.6f, gradient of the first logit %.6f\n", loss, dlogits[0]);
  *
- *       free(args.workspace);
+ *       xent_workspace_destroy(workspace);
  *       xent_plan_destroy(plan);
  *       xent_context_destroy(context);
  *       return 0;
  *     }
+ *
+ * On a GPU (xent_context_create_auto takes one if it is there, xent_context_create_cuda demands it)
+ * the same program has logits, targets, loss and dlogits in device memory, and copies the results
+ * back when the stream is done.
  *
  * HOW IT GOES
  * A context is a device with its threads. A plan is a problem (types, sizes, options, outputs)
@@ -70,21 +75,73 @@
  * outer = N and strides (P, 1, 1); (N, C, H, W) is outer = N, inner = H W and strides 0.
  *
  * MEMORY
- * Buffers are the caller's: xent never keeps a pointer beyond the call, nor frees one. On the CPU
- * they are host memory, on a GPU (workspace included) device memory. Addresses are multiples of the
- * size of the element. What lies between the first and the last element of an output must not meet
- * another buffer, but for a gradient in place. What xent makes is freed by the xent_..._destroy of
- * its type; texts are xent's.
+ * Buffers are the caller's: xent never keeps a pointer beyond the call, or on a GPU beyond its
+ * work, nor frees one. On the CPU they are host memory; on a GPU all of them, the workspace too,
+ * are memory that this GPU can reach (see GPU). Addresses are multiples of the size of the element.
+ * What lies between the first and the last element of an output must not meet another buffer, but
+ * for a gradient in place. What xent makes is freed by the xent_..._destroy of its type; texts are
+ * xent's.
  *
  * THREADS
  * Contexts and plans do not change once they are made: any threads may use one at the same time,
- * with outputs and workspaces of their own. Destroy them when no thread uses them any more.
+ * with outputs and workspaces of their own. Destroy them when no thread, and on a GPU no stream,
+ * uses them any more, in any order: a plan keeps what it needs of its context.
  *
  * ERRORS
  * A function that can fail returns an xent_status; xent_last_error() then has the details for this
- * thread. A call that fails has written nothing. Nothing is printed, but for a bug (a panic), which
- * also goes to stderr before the call returns XENT_STATUS_INTERNAL. No C++ exception or panic
- * comes out of a call, and none may come in through a callback.
+ * thread. A call that fails has written nothing, but for XENT_STATUS_CUDA, after which outputs may
+ * hold anything. Nothing is printed, but for a bug (a panic), which also goes to stderr before the
+ * call returns XENT_STATUS_INTERNAL. No C++ exception or panic comes out of a call, and none may
+ * come in through a callback.
+ *
+ * GPU
+ * Needed: Linux, an NVIDIA GPU, its driver (525 or newer), and NVRTC, the compiler of the kernels,
+ * as `pip install nvidia-cuda-nvrtc` or the CUDA toolkit has it. They are found at run time; where
+ * one is missing, XENT_DEVICE_AUTO takes the CPU, and XENT_DEVICE_CUDA is
+ * XENT_STATUS_DEVICE_UNAVAILABLE with the same words. No header of CUDA is needed, and libcudart is
+ * neither needed nor used.
+ *
+ * Context: a context shares the primary context of its GPU, which PyTorch and the CUDA runtime use
+ * too: their memory and streams are good here. Contexts of cuCtxCreate are not. Each call makes the
+ * primary context current for its own duration, and leaves the thread with what it had, or with
+ * none. With several GPUs, make a context for each; cudaSetDevice changes nothing here.
+ *
+ * Pointers: for each buffer of a run, and the workspace, the driver is asked whose memory its first
+ * byte is. Allowed is what belongs to the plan's GPU: memory of cudaMalloc, cudaMallocAsync and
+ * allocators that use them; managed memory that was allocated with that GPU current; page-locked
+ * memory of the host, which works but is slow. Memory of another GPU is refused, with peer access
+ * too, and so is pageable memory of the host (malloc, the stack), on machines whose GPU could read
+ * it too: both are XENT_STATUS_SIZE_MISMATCH and name the field. How long the memory is, nobody
+ * asks: as on the CPU, that is the caller's promise.
+ *
+ * Streams: a CUstream or cudaStream_t of the primary context. NULL and (xent_stream)1 are the
+ * legacy default stream, (xent_stream)2 is the default stream of the calling thread; a program that
+ * is compiled for per-thread default streams gives the 2. A run puts its kernels on the stream and
+ * returns. It never waits, allocates no memory of the device, creates nothing, and may be captured
+ * in a CUDA graph, to be replayed with new contents at the same addresses; the plan stays until
+ * that graph is gone. Buffers stay until the stream is done with them. Runs on one stream may share
+ * a workspace; runs on several streams have one each.
+ *
+ * Wrong targets: a GPU cannot stop for a class index that is no class. Its row has a NaN loss and
+ * gradient, a mean or sum of losses is NaN, all other rows are as they would be without it, and the
+ * run returns XENT_STATUS_OK. Give an xent_report to be told: 32 bytes of device memory, aligned to
+ * 8, that the program clears, runs on one stream add to, and xent_report_read reads, after each
+ * step or after a thousand.
+ *
+ * Errors: arguments are checked before anything is put on the stream. What goes wrong later, in the
+ * work of others too, the driver tells at any later call, here as XENT_STATUS_CUDA. An illegal
+ * access, a trap or an endless kernel of anybody in the process loses the primary context: from
+ * then on every run on this GPU is XENT_STATUS_CUDA; xent_..._destroy still works, and so do
+ * contexts on the CPU and on other GPUs. A new process has the GPU back.
+ *
+ * Fork: CUDA that was started before a fork does not work in the child. There, plans of the parent
+ * are XENT_STATUS_DEVICE_UNAVAILABLE, and no context on a GPU can be made; destroying the parent's
+ * does nothing to the parent. Spawn the child instead, or start CUDA only there.
+ *
+ * Kernels are compiled when a plan is made, in about a second, and kept in cache_directory, else in
+ * the folder that XENT_CACHE names (none if that is empty), else in xent in $XDG_CACHE_HOME or
+ * ~/.cache: the next plan like it takes milliseconds. A cache that cannot be written or is damaged
+ * is no error. The variable XENT_NVRTC names the file or folder of an NVRTC that is elsewhere.
  *
  * NUMERICS
  * 1. Arithmetic is f32 for f32, f16 and bf16, and f64 for f64; only the gradient is rounded to the
@@ -101,7 +158,8 @@
  * VERSIONS
  * The ABI follows semantic versioning, where the minor version of 0.x counts as major. A program
  * can compare XENT_VERSION_NUMBER with xent_version(). Unloading the library (dlclose) is not
- * supported, nor is its use in the child of a fork() in which the parent had already run a plan.
+ * supported, nor is its use in the child of a fork() in which the parent had already run a plan on
+ * the CPU with more than one thread.
  */
 
 #ifndef XENT_H
@@ -159,9 +217,9 @@ typedef enum xent_status {
   /// Something that computing on a GPU needs is not there; xent_last_error says what, and how to
   /// get it.
   XENT_STATUS_DEVICE_UNAVAILABLE = 300,
-  /// A call of the CUDA driver failed.
+  /// The CUDA driver failed, now or in earlier work; xent_last_error has its words.
   XENT_STATUS_CUDA = 301,
-  /// Memory or threads could not be had from the system.
+  /// Memory, of the GPU too, or threads could not be had.
   XENT_STATUS_OUT_OF_RESOURCES = 400,
   /// A class index is neither a class nor the ignored index.
   XENT_STATUS_INVALID_TARGET = 500,
@@ -312,7 +370,8 @@ typedef struct xent_context_options {
   size_t struct_size;
   /// The kind of device.
   enum xent_device device;
-  /// The number of the GPU; 0 unless device is XENT_DEVICE_CUDA.
+  /// The number of the GPU, from 0, in the order of CUDA and CUDA_VISIBLE_DEVICES; 0 unless
+  /// device is XENT_DEVICE_CUDA.
   int32_t ordinal;
   /// Threads of the CPU: 0 shares one pool of all processors with other contexts, 1 works on the
   /// calling thread, more starts a pool of that many, at most 1024.
@@ -323,7 +382,8 @@ typedef struct xent_context_options {
   xent_parallel_for parallel_for;
   /// The first argument of parallel_for. Stays valid until the context and its plans are gone.
   void *parallel_for_user;
-  /// Where compiled GPU kernels are kept, UTF-8; NULL is the user's cache directory. Copied.
+  /// The folder where compiled GPU kernels are kept, UTF-8; NULL is the user's. It is not used if
+  /// others than its owner can write to it. Copied.
   const char *cache_directory;
 } xent_context_options;
 
@@ -411,7 +471,8 @@ typedef struct xent_args {
   /// With XENT_DENOMINATOR_VALUE, the denominator: finite and at least 0, where 0 is the mean
   /// over nothing. Else 0.
   double denominator_value;
-  /// With XENT_DENOMINATOR_POINTER, where the denominator is. Else NULL, as on the CPU.
+  /// With XENT_DENOMINATOR_POINTER, the denominator: one f32 in memory of the GPU, read when the
+  /// stream is there; 0 is the mean over nothing. Else NULL, as on the CPU.
   const void *denominator_pointer;
   /// Where the loss goes: one T, or one for each row.
   void *loss;
@@ -429,14 +490,15 @@ typedef struct xent_args {
   int64_t *correct;
   /// Where the entropy of the softmax goes: one T for each row.
   void *entropy;
-  /// An xent_report in GPU memory, to which wrong targets are added. NULL on the CPU, which
-  /// answers XENT_STATUS_INVALID_TARGET itself.
+  /// An xent_report in memory of the GPU, to which wrong targets are added; NULL is none. NULL on
+  /// the CPU, which answers XENT_STATUS_INVALID_TARGET itself.
   void *report;
-  /// Scratch memory, aligned to XENT_WORKSPACE_ALIGNMENT bytes. Its contents mean nothing.
+  /// Scratch memory on the device, aligned to XENT_WORKSPACE_ALIGNMENT bytes: of
+  /// xent_workspace_create, or one's own. Its contents mean nothing.
   void *workspace;
   /// Its size in bytes, at least that of xent_plan_workspace_size.
   size_t workspace_size;
-  /// The stream of a GPU that does the work; NULL is the default stream. NULL on the CPU.
+  /// The stream of a GPU that does the work; NULL is the legacy default stream. NULL on the CPU.
   xent_stream stream;
 } xent_args;
 
@@ -493,18 +555,32 @@ typedef struct xent_backward_args {
   xent_stream stream;
 } xent_backward_args;
 
-/// What was wrong with the targets of runs on a GPU. The caller clears it to zeros; runs add to
-/// it, in a way that does not depend on their timing.
+/// What was wrong with the targets of runs on a GPU. The program has it in memory of the GPU and
+/// clears it to zeros; runs and backwards with class indices add to it, on one stream at a time.
 typedef struct xent_report {
-  /// How many targets were no class.
+  /// How many targets were no class, in all runs since it was cleared.
   int64_t count;
-  /// The lowest row that held one.
+  /// The lowest row that held one; 0 if count is.
   int64_t row;
-  /// What it held.
+  /// What that row held, in the last run where it did.
   int64_t value;
   /// 0.
   int64_t reserved;
 } xent_report;
+
+/// Scratch memory of runs, on the device of a plan. Made by xent_workspace_create, freed by
+/// xent_workspace_destroy.
+///
+/// One run at a time uses it; on a GPU, the runs of one stream, where each comes after the one
+/// before. For programs that have no allocator of their own for the device; xent does not tell this
+/// memory from the caller's. Later versions may append fields.
+typedef struct xent_workspace {
+  /// Its address, for the workspace of xent_args and xent_backward_args: of host memory if the
+  /// plan is on the CPU, of device memory if it is on a GPU. Not to be changed.
+  void *data;
+  /// Its size in bytes, for workspace_size. Not to be changed.
+  size_t size;
+} xent_workspace;
 
 #ifdef __cplusplus
 extern "C" {
@@ -516,7 +592,8 @@ extern "C" {
 /// Neither allocates nor fails.
 uint32_t xent_version(void);
 
-/// The same as text, with the devices that are built in: "0.1.0 (CPU)".
+/// The same as text, with the devices that are built in: "0.1.0 (CPU, CUDA)" or "0.1.0 (CPU)".
+/// Which is there on this machine, xent_context_describe says.
 ///
 /// The text is static.
 const char *xent_version_string(void);
@@ -535,18 +612,23 @@ const char *xent_last_error(void);
 
 /// Makes a context.
 ///
-/// Allocates, and starts threads if options ask for more than one.
+/// Allocates, and starts threads if options ask for more than one. For a GPU it loads and starts
+/// the driver, unless somebody has, and takes a share of the primary context: where there is none
+/// yet, that takes some tenths of a second, and some hundred MiB of the GPU's memory.
 ///
 /// @param options  NULL is the default; read only during the call
 /// @param out      the context, which is the caller's; untouched if the call fails
-/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for a device that this build does not have;
-///         XENT_STATUS_OUT_OF_RESOURCES if a thread does not start; the 1xx of wrong arguments
+/// @return XENT_STATUS_OK; XENT_STATUS_DEVICE_UNAVAILABLE for XENT_DEVICE_CUDA if the GPU, or what
+///         computing on it needs, is not there: the last error says what, and how to get it;
+///         XENT_STATUS_CUDA if the driver fails; XENT_STATUS_OUT_OF_RESOURCES if a thread does not
+///         start; the 1xx of wrong arguments
 XENT_MUST_USE
 enum xent_status xent_context_create(const struct xent_context_options *options,
                                      struct xent_context **out);
 
 /// Frees a context. NULL is fine. No other thread may use it during the call or later; plans that
-/// were made from it stay valid.
+/// were made from it stay valid. The share of a GPU's primary context is given back with the last
+/// of them.
 void xent_context_destroy(struct xent_context *context);
 
 /// The device in words, and for one that chose itself why it is not a GPU:
@@ -555,26 +637,43 @@ void xent_context_destroy(struct xent_context *context);
 /// The text is the context's.
 const char *xent_context_describe(const struct xent_context *context);
 
-/// Checks a problem and chooses how to compute it; on a GPU, compiles it.
+/// Where a context computes: XENT_DEVICE_CPU or XENT_DEVICE_CUDA, never XENT_DEVICE_AUTO, which
+/// stands for NULL.
 ///
-/// Allocates.
+/// Neither allocates nor fails.
+///
+/// @param context  the context
+/// @param ordinal  the number of the GPU, 0 of the CPU; untouched for a NULL context. NULL if
+///                 nobody asks
+enum xent_device xent_context_device(const struct xent_context *context,
+                                     int32_t *ordinal);
+
+/// Checks a problem and chooses how to compute it; on a GPU, compiles the kernels, or takes those
+/// of another plan or of the cache.
+///
+/// Allocates; on a GPU, memory for code too, which may wait for the GPU and must not be done while
+/// a stream is captured.
 ///
 /// @param context  need not outlive the plan
 /// @param problem  read only during the call
 /// @param out      the plan, which is the caller's; untouched if the call fails
-/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device cannot do; the 1xx of wrong
-///         arguments
+/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU;
+///         XENT_STATUS_DEVICE_UNAVAILABLE if the kernels cannot be compiled; XENT_STATUS_CUDA if
+///         the driver fails; XENT_STATUS_OUT_OF_RESOURCES if there is no memory for them; the 1xx
+///         of wrong arguments
 XENT_MUST_USE
 enum xent_status xent_plan_create(const struct xent_context *context,
                                   const struct xent_problem *problem,
                                   struct xent_plan **out);
 
-/// Frees a plan. NULL is fine. No other thread may use it during the call or later.
+/// Frees a plan. NULL is fine. No other thread may use it during the call or later; on a GPU, its
+/// runs are done, and the graphs that captured them are gone. May wait for the GPU.
 void xent_plan_destroy(struct xent_plan *plan);
 
 /// The size of the workspace that a run of so many rows needs. It does not shrink as rows grow.
 ///
-/// Does not allocate.
+/// For programs that allocate it themselves; xent_workspace_create does it for others. Does not
+/// allocate, nor ask the device.
 ///
 /// @param plan  the plan
 /// @param rows  outer times inner, at least 0
@@ -586,7 +685,8 @@ enum xent_status xent_plan_workspace_size(const struct xent_plan *plan,
                                           int64_t rows,
                                           size_t *out);
 
-/// The name of what computes the problem, for logs. "" for NULL.
+/// The name of what computes the problem, for logs; on a GPU, that of the kernel for the rows, as
+/// profilers show it. "" for NULL.
 ///
 /// The text is the plan's.
 const char *xent_plan_kernel_name(const struct xent_plan *plan);
@@ -594,15 +694,20 @@ const char *xent_plan_kernel_name(const struct xent_plan *plan);
 /// Computes all outputs of the problem in one call.
 ///
 /// On the CPU it returns when they are written. It allocates nothing, but for f64 logits, for the
-/// queue of xent's own threads if it uses them, and for the text of a failure. On a GPU it only
-/// puts work on the stream: it neither allocates nor synchronises, keeps the current CUDA context,
-/// and may be captured in a CUDA graph.
+/// queue of xent's own threads if it uses them, and for the text of a failure.
+///
+/// On a GPU it puts up to five kernels on the stream and returns; the outputs are there when
+/// the stream is. It neither allocates nor synchronises, makes no copies and no events, leaves the
+/// thread its current CUDA context, and may be captured in a CUDA graph.
 ///
 /// @param plan  the plan
-/// @param args  read only during the call; the buffers stay the caller's
-/// @return XENT_STATUS_OK; XENT_STATUS_INVALID_TARGET for a class index that is no class;
-///         XENT_STATUS_UNSUPPORTED for a stream, report or denominator_pointer on the CPU; the 1xx
-///         of wrong arguments. Unless the call succeeds, no output has been written
+/// @param args  read only during the call; the buffers stay the caller's, on a GPU until the stream
+///              is done with them
+/// @return XENT_STATUS_OK; on the CPU, XENT_STATUS_INVALID_TARGET for a class index that is no
+///         class, and XENT_STATUS_UNSUPPORTED for a stream, report or denominator_pointer; on a
+///         GPU, XENT_STATUS_CUDA if the driver fails, now or in earlier work, and
+///         XENT_STATUS_DEVICE_UNAVAILABLE after a fork; the 1xx of wrong arguments. Unless it is
+///         XENT_STATUS_CUDA, a call that fails has written nothing
 XENT_MUST_USE
 enum xent_status xent_run(const struct xent_plan *plan,
                           const struct xent_args *args);
@@ -619,20 +724,43 @@ XENT_MUST_USE
 enum xent_status xent_backward(const struct xent_plan *plan,
                                const struct xent_backward_args *args);
 
-/// Waits for a stream and reads a report from GPU memory. The only call that synchronises.
+/// Waits for a stream and reads a report from the memory of a GPU. The only call that is made to
+/// wait; not while the stream is captured.
+///
+/// The report stays as it is: the program clears it when it likes.
 ///
 /// @param plan           the plan whose runs wrote the report
-/// @param device_report  the report in GPU memory
+/// @param device_report  the report, in memory of the GPU
 /// @param stream         the stream of the runs
 /// @param out            a copy of the report; untouched if it cannot be read
-/// @return XENT_STATUS_OK if no target was wrong; XENT_STATUS_INVALID_TARGET, and the row and its
-///         target as last error, if one was; XENT_STATUS_UNSUPPORTED for a plan on the CPU; the
-///         1xx of wrong arguments
+/// @return XENT_STATUS_OK if no target was wrong; XENT_STATUS_INVALID_TARGET, with the row and its
+///         target as last error and in *out, if one was; XENT_STATUS_UNSUPPORTED for a plan on the
+///         CPU; XENT_STATUS_CUDA if the GPU failed; the 1xx of wrong arguments
 XENT_MUST_USE
 enum xent_status xent_report_read(const struct xent_plan *plan,
                                   const void *device_report,
                                   xent_stream stream,
                                   struct xent_report *out);
+
+/// Makes a workspace for runs of up to so many rows.
+///
+/// Allocates: on a GPU with cuMemAlloc, in the primary context, which may wait for the GPU and must
+/// not be done while a stream is captured.
+///
+/// @param plan  the plan; the workspace also serves other plans on its device that need no more.
+///              Need not outlive the workspace
+/// @param rows  outer times inner, at least 0
+/// @param out   the workspace, which is the caller's; untouched if the call fails
+/// @return XENT_STATUS_OK; XENT_STATUS_OUT_OF_RESOURCES if there is not so much memory;
+///         XENT_STATUS_CUDA if the GPU failed; the 1xx of wrong arguments
+XENT_MUST_USE
+enum xent_status xent_workspace_create(const struct xent_plan *plan,
+                                       int64_t rows,
+                                       struct xent_workspace **out);
+
+/// Frees a workspace. NULL is fine. No run may be using it: on a GPU the call waits for those that
+/// are on a stream, as cuMemFree does.
+void xent_workspace_destroy(struct xent_workspace *workspace);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -11,7 +11,8 @@
 //   xent::workspace workspace;                                // once, for all steps
 //   xent_args args = xent_args_default();
 //   args.outer = rows;
-//   ...                                                       // logits, targets, loss, dlogits
+//   ...                                                       // logits, targets, loss, dlogits:
+//                                                             // memory of the context's device
 //   workspace.prepare(plan, args);                            // grows if rows do
 //   plan.run(args);                                           // throws xent::error
 //
@@ -121,28 +122,28 @@ class plan {
   std::unique_ptr<xent_plan, destroy> handle_;
 };
 
-// Host memory for the workspace of runs on the CPU, one run at a time. Movable.
+// The workspace of runs on the device of a plan, one run at a time; on a GPU, the runs of one
+// stream. Movable.
 class workspace {
  public:
   // Makes it large enough for a run, or a backward, and hands it over in the arguments. Keeps what
-  // it has if that suffices.
+  // it has if that suffices: so it serves the plans of one device. Growing waits for a GPU.
   template <class Args>
   xent_status try_prepare(const plan& for_plan, Args& args) noexcept {
     size_t needed = 0;
     const int64_t inner = args.inner == 0 ? 1 : args.inner;
     const bool fits = args.outer >= 0 && inner > 0 && args.outer <= INT64_MAX / inner;
     const int64_t rows = fits ? args.outer * inner : -1;  // which is refused
-    const xent_status status = xent_plan_workspace_size(for_plan.get(), rows, &needed);
+    xent_status status = xent_plan_workspace_size(for_plan.get(), rows, &needed);
     if (status != XENT_STATUS_OK) return status;
-    if (!memory_ || needed > size_) {
-      const size_t spare = XENT_WORKSPACE_ALIGNMENT - 1;
-      char* memory = needed > SIZE_MAX - spare ? nullptr : new (std::nothrow) char[needed + spare];
-      if (memory == nullptr) return XENT_STATUS_OUT_OF_RESOURCES;
-      memory_.reset(memory);
-      size_ = needed;
+    if (!handle_ || needed > handle_->size) {
+      xent_workspace* made = nullptr;
+      status = xent_workspace_create(for_plan.get(), rows, &made);
+      if (status != XENT_STATUS_OK) return status;
+      handle_.reset(made);
     }
-    args.workspace = data();
-    args.workspace_size = size_;
+    args.workspace = handle_->data;
+    args.workspace_size = handle_->size;
     return XENT_STATUS_OK;
   }
 #ifndef XENT_NO_EXCEPTIONS
@@ -155,15 +156,13 @@ class workspace {
 #endif
 
   // Aligned to XENT_WORKSPACE_ALIGNMENT; NULL before anything was prepared.
-  void* data() const noexcept {
-    const uintptr_t mask = XENT_WORKSPACE_ALIGNMENT - 1;
-    char* memory = memory_.get();
-    return memory + ((~reinterpret_cast<uintptr_t>(memory) + 1) & mask);
-  }
+  void* data() const noexcept { return handle_ ? handle_->data : nullptr; }
 
  private:
-  std::unique_ptr<char[]> memory_;
-  size_t size_ = 0;
+  struct destroy {
+    void operator()(xent_workspace* handle) const noexcept { xent_workspace_destroy(handle); }
+  };
+  std::unique_ptr<xent_workspace, destroy> handle_;
 };
 
 // dtype_of<T>::value is the xent_dtype of logits and gradients of type T, target_of<T>::value the

@@ -34,10 +34,17 @@ pub(crate) struct Call {
     pub correct: Option<*mut i64>,
     pub entropy: Option<*mut u8>,
     pub workspace: *mut u8,
-    /// Of a GPU.
+    #[allow(dead_code)] // where the CUDA path is not built
+    pub on_gpu: OnGpu,
+}
+
+/// What only a run on a GPU has.
+#[derive(Clone, Copy, Debug)]
+#[allow(dead_code)] // as above
+pub(crate) struct OnGpu {
     pub stream: *mut c_void,
     pub report: Option<*mut u8>,
-    pub device_denominator: Option<*const u8>,
+    pub denominator: Option<*const u8>,
 }
 
 /// What a plan's device tells of itself and of memory.
@@ -209,7 +216,6 @@ impl<'p> Checks<'p> {
                 return Err(Error::invalid("denominator", value, allowed));
             }
         }
-        let (device_denominator, report) = self.of_a_gpu(inputs)?;
         Ok(Call {
             rows,
             inner: self.layout.inner.max(1),
@@ -227,14 +233,11 @@ impl<'p> Checks<'p> {
             correct: None,
             entropy: None,
             workspace: null_mut(),
-            stream: inputs.stream.map_or(null_mut(), |stream| stream.as_raw()),
-            report,
-            device_denominator,
+            on_gpu: self.of_a_gpu(inputs)?,
         })
     }
 
-    /// What only a run on a GPU has: the denominator and the report in its memory.
-    fn of_a_gpu(&mut self, inputs: &Inputs<'_>) -> Result<(Option<*const u8>, Option<*mut u8>)> {
+    fn of_a_gpu(&mut self, inputs: &Inputs<'_>) -> Result<OnGpu> {
         let given = [
             ("device_denominator", inputs.device_denominator.is_some()),
             ("stream", inputs.stream.is_some()),
@@ -262,7 +265,8 @@ impl<'p> Checks<'p> {
             ),
             None => None,
         };
-        Ok((denominator, report))
+        let stream = inputs.stream.map_or(null_mut(), |stream| stream.as_raw());
+        Ok(OnGpu { stream, report, denominator })
     }
 
     fn weights(

@@ -38,7 +38,7 @@ impl Device {
     /// [`Error::Unavailable`](crate::Error::Unavailable) if there is no such GPU, or something that it
     /// needs is missing: a driver, or NVRTC, which compiles the kernels.
     pub fn cuda(ordinal: u32) -> Result<Self> {
-        match engine::probe(ordinal).map_err(Error::from) {
+        match engine::probe(ordinal) {
             Ok(()) => Ok(Device { kind: DeviceKind::Cuda { ordinal }, fallback: None }),
             Err(Error::Unavailable { what }) => {
                 Err(Error::Unavailable { what: format!("CUDA device {ordinal}: {what}") })
@@ -57,7 +57,7 @@ impl Device {
     pub fn auto() -> Self {
         match engine::probe(0) {
             Ok(()) => Device { kind: DeviceKind::Cuda { ordinal: 0 }, fallback: None },
-            Err(reason) => Device::cpu_because(reason.into()),
+            Err(reason) => Device::cpu_because(reason),
         }
     }
 

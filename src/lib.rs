@@ -14,7 +14,7 @@
 //! let problem = Problem::new(DType::F32, 3)
 //!     .ignore_index(-100)
 //!     .outputs(Outputs::LOSS | Outputs::DLOGITS | Outputs::CORRECT);
-//! let plan = Plan::new(&Context::auto(), &problem)?;
+//! let plan = Plan::new(&Context::cpu(), &problem)?;
 //! let mut workspace = plan.workspace(3)?;
 //!
 //! let logits = [1.0f32, 2.0, 3.0, 2.0, 4.0, 6.0, 0.0, 0.0, f32::NAN];
@@ -33,8 +33,53 @@
 //! ```
 //!
 //! Slices, arrays and vectors of `f32`, `f16`, `bf16` (from the crate `half`), `f64` and integers
-//! are packed [`View`]s; a [`Layout`] gives them strides and a class axis anywhere. [`Tensor`] is for those who have no
-//! tensors yet.
+//! are packed [`View`]s; a [`Layout`] gives them strides and a class axis anywhere. [`Tensor`] is for
+//! those who have no tensors yet.
+//!
+//! # On a GPU
+//!
+//! [`Context::auto`] takes the first NVIDIA GPU if everything that it needs is there, else the CPU;
+//! [`Device::fallback_reason`] says what is missing and how to get it. A GPU needs Linux, a driver of
+//! CUDA 12.0 or newer, compute capability 7.0 or newer, and NVRTC, which compiles the kernels of a
+//! plan when it is made (about a second; then they are kept on disk). Buffers and workspace are then
+//! memory of that GPU: a [`Tensor`] that was moved [`to`](Tensor::to) it, a slice of cudarc's (`Lent`,
+//! `LentMut`), or any address ([`View::from_raw`]). What is elsewhere is refused; nothing is copied
+//! behind the caller's back.
+//!
+//! ```
+//! use xent::{Args, Context, DType, Outputs, Plan, Problem, Tensor};
+//!
+//! let context = Context::auto();
+//! let problem = Problem::new(DType::BF16, 3).outputs(Outputs::LOSS | Outputs::DLOGITS);
+//! let plan = Plan::new(&context, &problem)?;
+//! let mut workspace = plan.workspace(2)?;
+//!
+//! let logits = Tensor::from_slice(&[1.0f32, 2.0, 3.0, 2.0, 4.0, 6.0], &[2, 3])?;
+//! let logits = logits.to(&context)?.cast(DType::BF16)?;
+//! let targets = Tensor::from_slice(&[0i64, 2], &[2])?.to(&context)?;
+//! let mut loss = Tensor::zeros_on(&context, DType::F32, &[1])?;
+//! let mut dlogits = Tensor::zeros_on(&context, DType::BF16, &[2, 3])?;
+//! plan.run(Args::new(&logits, &targets).loss(&mut loss).dlogits(&mut dlogits), &mut workspace)?;
+//!
+//! assert!((loss.to_vec::<f32>()?[0] - 1.2752688).abs() < 1e-6); // waits for a GPU
+//! # Ok::<(), xent::Error>(())
+//! ```
+//!
+//! A run puts its kernels on the caller's [`Stream`] and returns: it allocates nothing, waits for
+//! nothing, makes no event, and can be captured in a CUDA graph. The GPU's primary context is used,
+//! as PyTorch and the CUDA runtime do, and the calling thread's current context is as it was. A class
+//! index that is no class cannot stop a run there: its row is NaN, and a [`Report`] says which it was.
+//! Threads may share a plan; runs that overlap in time need workspaces and reports of their own. After
+//! a fault of any kernel in the process the driver fails every call, and so does this library with
+//! [`Error::Cuda`]; dropping things is still fine. In the child of a fork, a GPU that was in use before
+//! is [`Error::Unavailable`].
+//!
+//! | variable | effect |
+//! | --- | --- |
+//! | `XENT_NVRTC` | file or folder of the NVRTC to use, in the place of the search |
+//! | `XENT_CACHE` | folder of compiled kernels, in the place of `~/.cache/xent`; empty: nothing is kept |
+//! | `XENT_LOG` | 1: a line on stderr for each plan, with its device and kernel |
+//! | `CUDA_FORCE_PTX_JIT` | 1: the driver compiles the kernels from PTX, as it does for all programs |
 //!
 //! # What is computed
 //!
@@ -64,27 +109,29 @@
 //! | the same at a target that is the maximum | (8 + 2.5 T) u relative |
 //!
 //! With weights, smoothing or probabilities 3 loss becomes 5 times the sum of the terms'
-//! magnitudes; a softcap adds 4 u max|z|. There is no absolute part, but for
-//! numbers below 2^-126: a target that is ahead of
-//! 32767 others by 30 has the loss 3.07e-9 and not 0, and three logits of 1e8 have the loss log 3.
+//! magnitudes; a softcap adds 4 u max|z|. There is no absolute part, but for numbers below 2^-126: a
+//! target that is ahead of 32767 others by 30 has the loss 3.07e-9 and not 0, and three logits of 1e8
+//! have the loss log 3.
 //!
 //! A row with a NaN, a +inf or nothing but -inf has no softmax: its loss, gradient and entropy are
 //! NaN, its argmax is -1, and no other row is touched. A target at -inf has an infinite loss and a
 //! finite gradient.
 //!
 //! Results are equal bit for bit from run to run, on any number of threads, under any rounding
-//! mode of the caller, for any strides, and with [`Reduction::None`] whatever the other rows are.
+//! mode of the caller, for any strides, and with [`Reduction::None`] whatever the other rows are. On a
+//! GPU that holds for rows that lie alike within 128 bytes, on GPUs of one kind; its bits are not those
+//! of the CPU, its bounds are.
 //!
 //! # Errors and panics
 //!
-//! An [`Error`] names the field, the value and what is allowed. Everything is checked, the targets
-//! included, before the first output is written. No input makes a run panic.
+//! An [`Error`] names the field, the value and what is allowed. Everything is checked before the first
+//! output is written, on the CPU the targets too. No input makes a run panic.
 //!
 //! # Crate features
 //!
 //! * `capi` (default): the C ABI of `include/xent.h`, in the same library.
-//! * `cuda` (default): kernels for NVIDIA GPUs, on Linux. Neither the CUDA toolkit nor a driver is
-//!   needed to build or to load the library. Nothing runs on a GPU yet.
+//! * `cuda` (default): NVIDIA GPUs, on Linux. Neither the CUDA toolkit nor a driver is needed to build
+//!   or to load the library.
 //! * `header`: makes `include/xent.h` again while building; for developers.
 
 mod args;
@@ -102,6 +149,7 @@ mod cuda;
 mod device;
 mod dtype;
 mod error;
+mod log;
 mod plan;
 mod problem;
 mod report;

@@ -7,7 +7,8 @@ use crate::call::{Call, Site};
 use crate::context::Backend;
 use crate::cpu::parallel::Threads;
 use crate::cpu::{self, Pass};
-use crate::cuda::kernels::Kernels;
+use crate::cuda::kernels::{Kernels, Session};
+use crate::log;
 use crate::{
     Args, BackwardArgs, Context, DType, Device, DeviceKind, Error, Problem, Report, Result, Stream,
     View, Workspace,
@@ -19,7 +20,7 @@ use crate::{
 /// use xent::{Args, Context, DType, Outputs, Plan, Problem};
 ///
 /// let problem = Problem::new(DType::F32, 3).outputs(Outputs::LOSS | Outputs::DLOGITS);
-/// let plan = Plan::new(&Context::auto(), &problem)?;
+/// let plan = Plan::new(&Context::cpu(), &problem)?;
 /// let mut workspace = plan.workspace(2)?;
 ///
 /// let logits = [1.0f32, 2.0, 3.0, 2.0, 4.0, 6.0];
@@ -64,7 +65,11 @@ impl Plan {
             }
             Backend::Cuda(engine) => Runner::Cuda(engine.kernels(problem)?),
         };
-        Ok(Plan { problem: problem.clone(), device: context.device().clone(), runner })
+        let plan = Plan { problem: problem.clone(), device: context.device().clone(), runner };
+        let (dtype, classes) = (problem.logits, problem.classes);
+        let (device, kernel) = (&plan.device, plan.kernel_name());
+        log::line(format_args!("{dtype} logits, {classes} classes, on {device}: {kernel}"));
+        Ok(plan)
     }
 
     /// The problem.
@@ -113,14 +118,20 @@ impl Plan {
     /// On the CPU it returns when they are written. It allocates nothing itself, but for `f64`
     /// logits; rayon may, for the queue of its threads.
     ///
+    /// On a GPU it puts kernels on the stream of the arguments and returns: it allocates nothing,
+    /// neither synchronises nor makes an event, and may be captured in a CUDA graph. All buffers must
+    /// stay until the stream has done the work.
+    ///
     /// # Errors
     /// A buffer that is missing, not asked for, too short, of another type or shape, misaligned,
-    /// or that overlaps an output; a denominator that is negative or not finite;
-    /// [`Error::InvalidTarget`](crate::Error::InvalidTarget) for a class index that is no class.
-    /// No output has then been written.
+    /// on another device, or that overlaps an output; a denominator that is negative or not finite;
+    /// on the CPU [`Error::InvalidTarget`](crate::Error::InvalidTarget) for a class index that is no
+    /// class. No output has then been written. [`Error::Cuda`](crate::Error::Cuda) where the driver
+    /// refuses a launch: some of the work may then be done.
     pub fn run(&self, args: Args<'_>, workspace: &mut Workspace<'_>) -> Result<()> {
-        let call = Call::forward(&self.problem, args, workspace, self)?;
-        self.compute(&call, Pass::Forward)
+        let visit = self.visit()?;
+        let call = Call::forward(&self.problem, args, workspace, &visit)?;
+        visit.compute(&call, Pass::Forward)
     }
 
     /// Computes the gradient from the statistics of a run, for an upstream gradient that was not
@@ -132,8 +143,9 @@ impl Plan {
     /// As [`Plan::run`]; [`Error::Unsupported`](crate::Error::Unsupported) where the problem does
     /// not name `STATS`.
     pub fn backward(&self, args: BackwardArgs<'_>, workspace: &mut Workspace<'_>) -> Result<()> {
-        let call = Call::backward(&self.problem, args, workspace, self)?;
-        self.compute(&call, Pass::Backward)
+        let visit = self.visit()?;
+        let call = Call::backward(&self.problem, args, workspace, &visit)?;
+        visit.compute(&call, Pass::Backward)
     }
 
     /// Waits for a stream of a GPU and reads a report that runs have written. The only call that
@@ -148,42 +160,66 @@ impl Plan {
         report: impl Into<View<'a>>,
         stream: impl Into<Stream<'a>>,
     ) -> Result<Report> {
-        let Runner::Cuda(kernels) = &self.runner else {
+        let visit = self.visit()?;
+        let At::Cuda(session) = &visit.at else {
             return Err(Error::Unsupported {
                 what: "a report of a plan on the CPU".into(),
                 instead: "a run answers with an error".into(),
             });
         };
-        let address = Call::report(&self.problem, &report.into(), self)?;
-        let [count, row, value, _] = kernels.read(address, stream.into().as_raw())?;
+        let address = Call::report(&self.problem, &report.into(), &visit)?;
+        let [count, row, value, _] = session.read(address, stream.into().as_raw())?;
         Ok(Report { count, row, value })
     }
 
+    fn visit(&self) -> Result<Visit<'_>> {
+        let at = match &self.runner {
+            Runner::Cpu(threads) => At::Cpu(threads),
+            Runner::Cuda(kernels) => At::Cuda(kernels.enter()?),
+        };
+        Ok(Visit { plan: self, at })
+    }
+}
+
+/// A plan during one call.
+struct Visit<'p> {
+    plan: &'p Plan,
+    at: At<'p>,
+}
+
+/// Where the call is.
+enum At<'p> {
+    Cpu(&'p Threads),
+    Cuda(Session<'p>),
+}
+
+impl Visit<'_> {
     fn compute(&self, call: &Call, pass: Pass) -> Result<()> {
-        match &self.runner {
-            Runner::Cpu(threads) => cpu::run(&self.problem, call, pass, threads),
-            Runner::Cuda(kernels) => kernels.run(&self.problem, call, pass == Pass::Backward),
+        let problem = &self.plan.problem;
+        match &self.at {
+            At::Cpu(threads) => cpu::run(problem, call, pass, threads),
+            At::Cuda(session) => session.run(problem, call, pass == Pass::Backward),
         }
     }
 }
 
-impl Site for Plan {
+impl Site for Visit<'_> {
     fn gpu(&self) -> Option<u32> {
-        match self.device.kind() {
+        match self.plan.device.kind() {
             DeviceKind::Cpu => None,
             DeviceKind::Cuda { ordinal } => Some(ordinal),
         }
     }
 
     fn foreign(&self, address: usize) -> Result<Option<String>> {
-        match &self.runner {
-            Runner::Cpu(_) => Ok(None),
-            Runner::Cuda(kernels) => kernels.foreign(address),
+        match &self.at {
+            At::Cpu(_) => Ok(None),
+            At::Cuda(session) => session.foreign(address),
         }
     }
 
     fn workspace_size(&self, rows: usize) -> usize {
-        Plan::workspace_size(self, rows)
+        self.plan.workspace_size(rows)
     }
 }
 

@@ -1,11 +1,13 @@
 //! A tensor for those who have none yet.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use half::{bf16, f16};
 
 use crate::context::Backend;
 use crate::cuda::buffer::Buffer;
+use crate::cuda::engine::Engine;
 use crate::dtype::{bytes, bytes_mut};
 use crate::{Context, DType, Device, Element, Error, Layout, Result, View, ViewMut};
 
@@ -30,7 +32,14 @@ pub struct Tensor {
 #[derive(Debug)]
 enum Data {
     Host(Elements),
-    Gpu(Buffer, DType),
+    Gpu(OnGpu),
+}
+
+#[derive(Debug)]
+struct OnGpu {
+    engine: Arc<Engine>,
+    buffer: Buffer,
+    dtype: DType,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -71,6 +80,18 @@ impl Tensor {
         Ok(Tensor { data, shape: shape.to_vec(), device: Device::cpu() })
     }
 
+    /// A tensor of zeros on the device of a context. It waits for all that a GPU does.
+    ///
+    /// # Errors
+    /// As [`Tensor::zeros`]; [`Error::Cuda`] if the GPU has not so much memory, or failed.
+    pub fn zeros_on(context: &Context, dtype: DType, shape: &[usize]) -> Result<Self> {
+        let Backend::Cuda(engine) = context.backend() else { return Tensor::zeros(dtype, shape) };
+        let buffer = engine.allocate(len(shape)? * dtype.size())?;
+        buffer.clear()?;
+        let data = Data::Gpu(OnGpu { engine: Arc::clone(engine), buffer, dtype });
+        Ok(Tensor { data, shape: shape.to_vec(), device: context.device().clone() })
+    }
+
     /// A copy on the device of a context. From or to a GPU, it waits for all that the GPU does.
     ///
     /// # Errors
@@ -83,7 +104,7 @@ impl Tensor {
                 let bytes = with_data!(&*elements, vec => bytes(vec));
                 let buffer = engine.allocate(bytes.len())?;
                 buffer.write(bytes)?;
-                Data::Gpu(buffer, self.dtype())
+                Data::Gpu(OnGpu { engine: Arc::clone(engine), buffer, dtype: self.dtype() })
             }
         };
         Ok(Tensor { data, shape: self.shape.clone(), device: context.device().clone() })
@@ -93,7 +114,7 @@ impl Tensor {
     fn elements(&self) -> Result<Cow<'_, Elements>> {
         match &self.data {
             Data::Host(elements) => Ok(Cow::Borrowed(elements)),
-            Data::Gpu(buffer, dtype) => {
+            Data::Gpu(OnGpu { buffer, dtype, .. }) => {
                 let mut elements = Elements::zeros(*dtype, self.len());
                 with_data!(&mut elements, vec => buffer.read(bytes_mut(vec)))?;
                 Ok(Cow::Owned(elements))
@@ -127,7 +148,7 @@ impl Tensor {
     pub fn dtype(&self) -> DType {
         match &self.data {
             Data::Host(elements) => elements.dtype(),
-            Data::Gpu(_, dtype) => *dtype,
+            Data::Gpu(on_gpu) => on_gpu.dtype,
         }
     }
 
@@ -183,29 +204,34 @@ impl Tensor {
     }
 
     /// The same numbers as another floating-point type, rounded to nearest even, on the same device.
-    /// A GPU's are converted on the CPU.
+    ///
+    /// A GPU casts among `f32`, `f16` and `bf16`, after all that it does; the first of each pair
+    /// compiles a kernel. What is from or to `f64` goes through the CPU.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] from or to an integer type, [`Error::Cuda`] if the GPU failed.
+    /// [`Error::Unsupported`] from or to an integer type; [`Error::Cuda`] if the GPU has not so much
+    /// memory, or failed.
     pub fn cast(&self, dtype: DType) -> Result<Tensor> {
-        let cast = self.elements()?.cast(dtype).ok_or_else(|| self.no_cast(dtype))?;
+        let no_cast = || Error::Unsupported {
+            what: format!("a cast from {} to {dtype}", self.dtype()),
+            instead: "casts are between floating-point types".into(),
+        };
+        let cast = || self.elements()?.cast(dtype).ok_or_else(no_cast);
         let data = match &self.data {
-            Data::Host(_) => Data::Host(cast),
-            Data::Gpu(buffer, _) => {
-                let bytes = with_data!(&cast, vec => bytes(vec));
-                let buffer = buffer.another(bytes.len())?;
-                buffer.write(bytes)?;
-                Data::Gpu(buffer, dtype)
+            Data::Host(_) => Data::Host(cast()?),
+            Data::Gpu(OnGpu { engine, buffer, dtype: from }) => {
+                let buffer = match engine.cast(buffer, self.len(), [*from, dtype])? {
+                    Some(buffer) => buffer,
+                    None => with_data!(&cast()?, vec => {
+                        let buffer = engine.allocate(bytes(vec).len())?;
+                        buffer.write(bytes(vec))?;
+                        buffer
+                    }),
+                };
+                Data::Gpu(OnGpu { engine: Arc::clone(engine), buffer, dtype })
             }
         };
         Ok(Tensor { data, shape: self.shape.clone(), device: self.device.clone() })
-    }
-
-    fn no_cast(&self, dtype: DType) -> Error {
-        Error::Unsupported {
-            what: format!("a cast from {} to {dtype}", self.dtype()),
-            instead: "casts are between floating-point types".into(),
-        }
     }
 
     fn last_axis_layout(&self) -> Option<Layout> {
@@ -301,9 +327,9 @@ impl Clone for Tensor {
     fn clone(&self) -> Self {
         let data = match &self.data {
             Data::Host(elements) => Data::Host(elements.clone()),
-            Data::Gpu(buffer, dtype) => {
-                let copy = buffer.duplicate().unwrap_or_else(|error| panic!("a copy: {error}"));
-                Data::Gpu(copy, *dtype)
+            Data::Gpu(OnGpu { engine, buffer, dtype }) => {
+                let buffer = buffer.duplicate().unwrap_or_else(|error| panic!("a copy: {error}"));
+                Data::Gpu(OnGpu { engine: Arc::clone(engine), buffer, dtype: *dtype })
             }
         };
         Tensor { data, shape: self.shape.clone(), device: self.device.clone() }
@@ -334,7 +360,7 @@ impl<'a> From<&'a Tensor> for View<'a> {
     fn from(tensor: &'a Tensor) -> Self {
         let view: View<'_> = match &tensor.data {
             Data::Host(elements) => with_data!(elements, vec => vec.into()),
-            Data::Gpu(buffer, dtype) => buffer.view(tensor.len(), *dtype),
+            Data::Gpu(OnGpu { buffer, dtype, .. }) => buffer.view(tensor.len(), *dtype),
         };
         match tensor.last_axis_layout() {
             Some(layout) => view.layout(layout),
@@ -350,7 +376,7 @@ impl<'a> From<&'a mut Tensor> for ViewMut<'a> {
         let len = tensor.len();
         let view: ViewMut<'_> = match &mut tensor.data {
             Data::Host(elements) => with_data!(elements, vec => vec.into()),
-            Data::Gpu(buffer, dtype) => buffer.view_mut(len, *dtype),
+            Data::Gpu(OnGpu { buffer, dtype, .. }) => buffer.view_mut(len, *dtype),
         };
         match layout {
             Some(layout) => view.layout(layout),

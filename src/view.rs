@@ -137,6 +137,15 @@ impl<'a> View<'a> {
         View { data, len, dtype, layout: None, memory: Memory::Unknown, borrow: PhantomData }
     }
 
+    /// The elements after so many, in their order in memory: what a layout then begins with. None
+    /// if there are not more.
+    pub fn skip(mut self, elements: usize) -> Self {
+        let skipped = elements.min(self.len);
+        self.data = self.data.wrapping_add(skipped * self.dtype.size());
+        self.len -= skipped;
+        self
+    }
+
     /// The same elements seen with this layout. It is checked when the view is used.
     pub const fn layout(mut self, layout: Layout) -> Self {
         self.layout = Some(layout);
@@ -170,10 +179,19 @@ impl<'a> ViewMut<'a> {
     ///
     /// # Safety
     /// If not null, `data` points to `len` elements of `dtype` that stay writable, and are neither
-    /// read nor written by others, for `'a`; on a GPU until the stream has done the work. Other views of the same call may overlap them: the
-    /// run refuses that, or allows it where it says so.
+    /// read nor written by others, for `'a`; on a GPU until the stream has done the work. Other views of
+    /// the same call may overlap them: the run refuses that, or allows it where it says so.
     pub const unsafe fn from_raw(data: *mut u8, len: usize, dtype: DType) -> Self {
         ViewMut { data, len, dtype, layout: None, memory: Memory::Unknown, borrow: PhantomData }
+    }
+
+    /// The elements after so many, in their order in memory: what a layout then begins with. None
+    /// if there are not more.
+    pub fn skip(mut self, elements: usize) -> Self {
+        let skipped = elements.min(self.len);
+        self.data = self.data.wrapping_add(skipped * self.dtype.size());
+        self.len -= skipped;
+        self
     }
 
     /// The same elements seen with this layout. It is checked when the view is used.
@@ -276,6 +294,17 @@ mod tests {
         assert_eq!(Layout::axis(&[4, 3], 1).map(|l| l.strides), Ok([3, 1, 1]));
         assert!(Layout::axis(&[4, 3], 2).is_err());
         assert!(Layout::axis(&[usize::MAX, 3], 0).is_err());
+    }
+
+    #[test]
+    fn a_view_begins_later() {
+        let mut elements = [1i32, 2, 3];
+        let second = (&raw const elements[1]).cast::<u8>();
+        let view = View::from(&elements).skip(1);
+        assert_eq!((view.data, view.len), (second, 2));
+        assert_eq!(View::from(&elements).skip(usize::MAX).len, 0);
+        let view = ViewMut::from(&mut elements).skip(1);
+        assert_eq!((view.data.cast_const(), view.len), (second, 2));
     }
 
     #[test]

@@ -89,9 +89,9 @@ fn train(
             let logits = Tensor::from_slice(&activations.logits, &shape)?.cast(dtype)?;
             let logits = logits.to(context)?;
             let labels = Tensor::from_slice(&batch.labels, &[batch.len()])?.to(context)?;
-            let mut dlogits = Tensor::zeros(dtype, &shape)?.to(context)?;
-            let mut loss = Tensor::zeros(DType::F32, &[1])?.to(context)?;
-            let mut correct = Tensor::zeros(DType::I64, &[1])?.to(context)?;
+            let mut dlogits = Tensor::zeros_on(context, dtype, &shape)?;
+            let mut loss = Tensor::zeros_on(context, DType::F32, &[1])?;
+            let mut correct = Tensor::zeros_on(context, DType::I64, &[1])?;
 
             let loss_start = Instant::now();
             let args = Args::new(&logits, &labels)
@@ -145,8 +145,8 @@ fn evaluate(
     let logits = Tensor::from_slice(&logits, &[test.len(), CLASSES])?.cast(problem.logits)?;
     let logits = logits.to(context)?;
     let labels = Tensor::from_slice(&test.labels, &[test.len()])?.to(context)?;
-    let mut loss = Tensor::zeros(DType::F32, &[1])?.to(context)?;
-    let mut correct = Tensor::zeros(DType::I64, &[1])?.to(context)?;
+    let mut loss = Tensor::zeros_on(context, DType::F32, &[1])?;
+    let mut correct = Tensor::zeros_on(context, DType::I64, &[1])?;
     let args = Args::new(&logits, &labels).loss(&mut loss).correct(&mut correct);
     plan.run(args, &mut plan.workspace(test.len())?)?;
     Ok((loss.to_vec::<f32>()?[0], correct.to_vec::<i64>()?[0] as f64 / test.len() as f64))

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::convert::{Outcome, choice, load, result, zero};
 use super::types::*;
 use super::{c_string, destroy, guard};
-use crate::{Context, ContextOptions, Device, Error, ParallelFor};
+use crate::{Context, ContextOptions, Device, DeviceKind, Error, ParallelFor};
 
 /// A device with its threads. Made by xent_context_create, freed by xent_context_destroy.
 ///
@@ -22,12 +22,16 @@ pub struct xent_context {
 
 /// Makes a context.
 ///
-/// Allocates, and starts threads if options ask for more than one.
+/// Allocates, and starts threads if options ask for more than one. For a GPU it loads and starts
+/// the driver, unless somebody has, and takes a share of the primary context: where there is none
+/// yet, that takes some tenths of a second, and some hundred MiB of the GPU's memory.
 ///
 /// @param options  NULL is the default; read only during the call
 /// @param out      the context, which is the caller's; untouched if the call fails
-/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for a device that this build does not have;
-///         XENT_STATUS_OUT_OF_RESOURCES if a thread does not start; the 1xx of wrong arguments
+/// @return XENT_STATUS_OK; XENT_STATUS_DEVICE_UNAVAILABLE for XENT_DEVICE_CUDA if the GPU, or what
+///         computing on it needs, is not there: the last error says what, and how to get it;
+///         XENT_STATUS_CUDA if the driver fails; XENT_STATUS_OUT_OF_RESOURCES if a thread does not
+///         start; the 1xx of wrong arguments
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xent_context_create(
@@ -52,7 +56,8 @@ pub unsafe extern "C" fn xent_context_create(
 }
 
 /// Frees a context. NULL is fine. No other thread may use it during the call or later; plans that
-/// were made from it stay valid.
+/// were made from it stay valid. The share of a GPU's primary context is given back with the last
+/// of them.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xent_context_destroy(context: *mut xent_context) {
     // SAFETY: the caller's handle.
@@ -68,6 +73,32 @@ pub unsafe extern "C" fn xent_context_describe(context: *const xent_context) -> 
     // SAFETY: NULL, or a handle of the caller.
     let context = unsafe { context.as_ref() };
     context.map_or(c"", |context| &context.description).as_ptr()
+}
+
+/// Where a context computes: XENT_DEVICE_CPU or XENT_DEVICE_CUDA, never XENT_DEVICE_AUTO, which
+/// stands for NULL.
+///
+/// Neither allocates nor fails.
+///
+/// @param context  the context
+/// @param ordinal  the number of the GPU, 0 of the CPU; untouched for a NULL context. NULL if
+///                 nobody asks
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xent_context_device(
+    context: *const xent_context,
+    ordinal: *mut i32,
+) -> xent_device {
+    // SAFETY: NULL, or a handle of the caller.
+    let Some(context) = (unsafe { context.as_ref() }) else { return xent_device::Auto };
+    let (device, number) = match context.context.device().kind() {
+        DeviceKind::Cpu => (xent_device::Cpu, 0),
+        DeviceKind::Cuda { ordinal } => (xent_device::Cuda, ordinal as i32),
+    };
+    if !ordinal.is_null() {
+        // SAFETY: the caller's variable.
+        unsafe { ordinal.write(number) };
+    }
+    device
 }
 
 /// # Safety

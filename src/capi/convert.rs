@@ -133,7 +133,8 @@ macro_rules! c_enum {
 c_enum! {
     xent_status {
         Ok, InvalidArgument, NullPointer, UnexpectedPointer, SizeMismatch, Misaligned, Overlap,
-        WorkspaceTooSmall, VersionMismatch, Unsupported, DeviceUnavailable, Cuda, OutOfResources, InvalidTarget, Internal
+        WorkspaceTooSmall, VersionMismatch, Unsupported, DeviceUnavailable, Cuda, OutOfResources,
+        InvalidTarget, Internal
     }
     xent_dtype { Default, F32, F16, Bf16, F64 }
     xent_target {

@@ -10,6 +10,7 @@ mod convert;
 mod plan;
 mod run;
 mod types;
+mod workspace;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -45,12 +46,18 @@ pub extern "C" fn xent_version() -> u32 {
     }
 }
 
-/// The same as text, with the devices that are built in: "0.1.0 (CPU)".
+/// The same as text, with the devices that are built in: "0.1.0 (CPU, CUDA)" or "0.1.0 (CPU)".
+/// Which is there on this machine, xent_context_describe says.
 ///
 /// The text is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn xent_version_string() -> *const c_char {
-    c_text(concat!(env!("CARGO_PKG_VERSION"), " (CPU)\0")).as_ptr()
+    let text = if cfg!(all(feature = "cuda", target_os = "linux")) {
+        concat!(env!("CARGO_PKG_VERSION"), " (CPU, CUDA)\0")
+    } else {
+        concat!(env!("CARGO_PKG_VERSION"), " (CPU)\0")
+    };
+    c_text(text).as_ptr()
 }
 
 /// The name of a status, "XENT_STATUS_OK" say; "unknown status" for other numbers.

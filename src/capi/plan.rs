@@ -17,15 +17,19 @@ pub struct xent_plan {
     kernel_name: CString,
 }
 
-/// Checks a problem and chooses how to compute it; on a GPU, compiles it.
+/// Checks a problem and chooses how to compute it; on a GPU, compiles the kernels, or takes those
+/// of another plan or of the cache.
 ///
-/// Allocates.
+/// Allocates; on a GPU, memory for code too, which may wait for the GPU and must not be done while
+/// a stream is captured.
 ///
 /// @param context  need not outlive the plan
 /// @param problem  read only during the call
 /// @param out      the plan, which is the caller's; untouched if the call fails
-/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device cannot do; the 1xx of wrong
-///         arguments
+/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU;
+///         XENT_STATUS_DEVICE_UNAVAILABLE if the kernels cannot be compiled; XENT_STATUS_CUDA if
+///         the driver fails; XENT_STATUS_OUT_OF_RESOURCES if there is no memory for them; the 1xx
+///         of wrong arguments
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xent_plan_create(
@@ -46,7 +50,8 @@ pub unsafe extern "C" fn xent_plan_create(
     })
 }
 
-/// Frees a plan. NULL is fine. No other thread may use it during the call or later.
+/// Frees a plan. NULL is fine. No other thread may use it during the call or later; on a GPU, its
+/// runs are done, and the graphs that captured them are gone. May wait for the GPU.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xent_plan_destroy(plan: *mut xent_plan) {
     // SAFETY: the caller's handle.
@@ -55,7 +60,8 @@ pub unsafe extern "C" fn xent_plan_destroy(plan: *mut xent_plan) {
 
 /// The size of the workspace that a run of so many rows needs. It does not shrink as rows grow.
 ///
-/// Does not allocate.
+/// For programs that allocate it themselves; xent_workspace_create does it for others. Does not
+/// allocate, nor ask the device.
 ///
 /// @param plan  the plan
 /// @param rows  outer times inner, at least 0
@@ -80,7 +86,8 @@ pub unsafe extern "C" fn xent_plan_workspace_size(
     })
 }
 
-/// The name of what computes the problem, for logs. "" for NULL.
+/// The name of what computes the problem, for logs; on a GPU, that of the kernel for the rows, as
+/// profilers show it. "" for NULL.
 ///
 /// The text is the plan's.
 #[unsafe(no_mangle)]

@@ -15,15 +15,20 @@ use crate::{
 /// Computes all outputs of the problem in one call.
 ///
 /// On the CPU it returns when they are written. It allocates nothing, but for f64 logits, for the
-/// queue of xent's own threads if it uses them, and for the text of a failure. On a GPU it only
-/// puts work on the stream: it neither allocates nor synchronises, keeps the current CUDA context,
-/// and may be captured in a CUDA graph.
+/// queue of xent's own threads if it uses them, and for the text of a failure.
+///
+/// On a GPU it puts up to five kernels on the stream and returns; the outputs are there when
+/// the stream is. It neither allocates nor synchronises, makes no copies and no events, leaves the
+/// thread its current CUDA context, and may be captured in a CUDA graph.
 ///
 /// @param plan  the plan
-/// @param args  read only during the call; the buffers stay the caller's
-/// @return XENT_STATUS_OK; XENT_STATUS_INVALID_TARGET for a class index that is no class;
-///         XENT_STATUS_UNSUPPORTED for a stream, report or denominator_pointer on the CPU; the 1xx
-///         of wrong arguments. Unless the call succeeds, no output has been written
+/// @param args  read only during the call; the buffers stay the caller's, on a GPU until the stream
+///              is done with them
+/// @return XENT_STATUS_OK; on the CPU, XENT_STATUS_INVALID_TARGET for a class index that is no
+///         class, and XENT_STATUS_UNSUPPORTED for a stream, report or denominator_pointer; on a
+///         GPU, XENT_STATUS_CUDA if the driver fails, now or in earlier work, and
+///         XENT_STATUS_DEVICE_UNAVAILABLE after a fork; the 1xx of wrong arguments. Unless it is
+///         XENT_STATUS_CUDA, a call that fails has written nothing
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xent_run(plan: *const xent_plan, args: *const xent_args) -> xent_status {
@@ -57,15 +62,18 @@ pub unsafe extern "C" fn xent_backward(
     })
 }
 
-/// Waits for a stream and reads a report from GPU memory. The only call that synchronises.
+/// Waits for a stream and reads a report from the memory of a GPU. The only call that is made to
+/// wait; not while the stream is captured.
+///
+/// The report stays as it is: the program clears it when it likes.
 ///
 /// @param plan           the plan whose runs wrote the report
-/// @param device_report  the report in GPU memory
+/// @param device_report  the report, in memory of the GPU
 /// @param stream         the stream of the runs
 /// @param out            a copy of the report; untouched if it cannot be read
-/// @return XENT_STATUS_OK if no target was wrong; XENT_STATUS_INVALID_TARGET, and the row and its
-///         target as last error, if one was; XENT_STATUS_UNSUPPORTED for a plan on the CPU; the
-///         1xx of wrong arguments
+/// @return XENT_STATUS_OK if no target was wrong; XENT_STATUS_INVALID_TARGET, with the row and its
+///         target as last error and in *out, if one was; XENT_STATUS_UNSUPPORTED for a plan on the
+///         CPU; XENT_STATUS_CUDA if the GPU failed; the 1xx of wrong arguments
 #[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn xent_report_read(

@@ -5,6 +5,7 @@ use std::ptr::null_mut;
 
 use super::convert::{Failure, load};
 use super::types::*;
+use super::workspace::xent_workspace;
 use super::*;
 
 fn last_error() -> String {
@@ -123,6 +124,7 @@ fn layouts_are_those_of_c() {
             report, workspace, workspace_size, stream,
         }
         xent_report { count, row, value, reserved }
+        xent_workspace { data, size }
     };
     let enums = [
         ("xent_status", size_of::<xent_status>()),

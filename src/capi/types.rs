@@ -32,9 +32,9 @@ pub enum xent_status {
     /// Something that computing on a GPU needs is not there; xent_last_error says what, and how to
     /// get it.
     DeviceUnavailable = 300,
-    /// A call of the CUDA driver failed.
+    /// The CUDA driver failed, now or in earlier work; xent_last_error has its words.
     Cuda = 301,
-    /// Memory or threads could not be had from the system.
+    /// Memory, of the GPU too, or threads could not be had.
     OutOfResources = 400,
     /// A class index is neither a class nor the ignored index.
     InvalidTarget = 500,
@@ -193,7 +193,8 @@ pub struct xent_context_options {
     pub struct_size: usize,
     /// The kind of device.
     pub device: MaybeUninit<xent_device>,
-    /// The number of the GPU; 0 unless device is XENT_DEVICE_CUDA.
+    /// The number of the GPU, from 0, in the order of CUDA and CUDA_VISIBLE_DEVICES; 0 unless
+    /// device is XENT_DEVICE_CUDA.
     pub ordinal: i32,
     /// Threads of the CPU: 0 shares one pool of all processors with other contexts, 1 works on the
     /// calling thread, more starts a pool of that many, at most 1024.
@@ -204,7 +205,8 @@ pub struct xent_context_options {
     pub parallel_for: xent_parallel_for,
     /// The first argument of parallel_for. Stays valid until the context and its plans are gone.
     pub parallel_for_user: *mut c_void,
-    /// Where compiled GPU kernels are kept, UTF-8; NULL is the user's cache directory. Copied.
+    /// The folder where compiled GPU kernels are kept, UTF-8; NULL is the user's. It is not used if
+    /// others than its owner can write to it. Copied.
     pub cache_directory: *const c_char,
 }
 
@@ -296,7 +298,8 @@ pub struct xent_args {
     /// With XENT_DENOMINATOR_VALUE, the denominator: finite and at least 0, where 0 is the mean
     /// over nothing. Else 0.
     pub denominator_value: f64,
-    /// With XENT_DENOMINATOR_POINTER, where the denominator is. Else NULL, as on the CPU.
+    /// With XENT_DENOMINATOR_POINTER, the denominator: one f32 in memory of the GPU, read when the
+    /// stream is there; 0 is the mean over nothing. Else NULL, as on the CPU.
     pub denominator_pointer: *const c_void,
     /// Where the loss goes: one T, or one for each row.
     pub loss: *mut c_void,
@@ -314,14 +317,15 @@ pub struct xent_args {
     pub correct: *mut i64,
     /// Where the entropy of the softmax goes: one T for each row.
     pub entropy: *mut c_void,
-    /// An xent_report in GPU memory, to which wrong targets are added. NULL on the CPU, which
-    /// answers XENT_STATUS_INVALID_TARGET itself.
+    /// An xent_report in memory of the GPU, to which wrong targets are added; NULL is none. NULL on
+    /// the CPU, which answers XENT_STATUS_INVALID_TARGET itself.
     pub report: *mut c_void,
-    /// Scratch memory, aligned to XENT_WORKSPACE_ALIGNMENT bytes. Its contents mean nothing.
+    /// Scratch memory on the device, aligned to XENT_WORKSPACE_ALIGNMENT bytes: of
+    /// xent_workspace_create, or one's own. Its contents mean nothing.
     pub workspace: *mut c_void,
     /// Its size in bytes, at least that of xent_plan_workspace_size.
     pub workspace_size: usize,
-    /// The stream of a GPU that does the work; NULL is the default stream. NULL on the CPU.
+    /// The stream of a GPU that does the work; NULL is the legacy default stream. NULL on the CPU.
     pub stream: xent_stream,
 }
 
@@ -380,16 +384,16 @@ pub struct xent_backward_args {
     pub stream: xent_stream,
 }
 
-/// What was wrong with the targets of runs on a GPU. The caller clears it to zeros; runs add to
-/// it, in a way that does not depend on their timing.
+/// What was wrong with the targets of runs on a GPU. The program has it in memory of the GPU and
+/// clears it to zeros; runs and backwards with class indices add to it, on one stream at a time.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct xent_report {
-    /// How many targets were no class.
+    /// How many targets were no class, in all runs since it was cleared.
     pub count: i64,
-    /// The lowest row that held one.
+    /// The lowest row that held one; 0 if count is.
     pub row: i64,
-    /// What it held.
+    /// What that row held, in the last run where it did.
     pub value: i64,
     /// 0.
     pub reserved: i64,

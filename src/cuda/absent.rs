@@ -4,11 +4,14 @@ use crate::Error;
 
 /// Declares a type without a value, with its methods.
 macro_rules! absent {
-    ($name:ident: $($method:ident($($argument:ty),*) -> $result:ty;)*) => {
+    ($name:ident $(<$borrow:lifetime>)?: $($method:ident($($argument:ty),*) -> $result:ty;)*) => {
         #[derive(Debug)]
-        pub(crate) struct $name(std::convert::Infallible); // private: nobody warns of dead code
+        pub(crate) struct $name $(<$borrow>)? (
+            std::convert::Infallible, // private: nobody warns of dead code
+            $(std::marker::PhantomData<&$borrow ()>)?
+        );
 
-        impl $name {
+        impl $(<$borrow>)? $name $(<$borrow>)? {
             $(pub(crate) fn $method(&self $(, _: $argument)*) -> $result {
                 match self.0 {}
             })*
@@ -27,11 +30,12 @@ pub(crate) mod engine {
 
     use super::buffer::Buffer;
     use super::kernels::Kernels;
-    use crate::{Problem, Result};
+    use crate::{DType, Problem, Result};
 
     absent! { Engine:
         allocate(usize) -> Result<Buffer>;
         kernels(&Problem) -> Result<Arc<Kernels>>;
+        cast(&Buffer, usize, [DType; 2]) -> Result<Option<Buffer>>;
     }
 
     pub(crate) fn probe(_ordinal: u32) -> Result<()> {
@@ -53,12 +57,16 @@ pub(crate) mod kernels {
     use crate::{Problem, Result};
 
     absent! { Kernels:
-        run(&Problem, &Call, bool) -> Result<()>;
         name() -> &str;
         workspace_size(&Problem, usize) -> usize;
         allocate(usize) -> Result<Buffer>;
-        read(*const u8, *mut c_void) -> Result<[i64; 4]>;
+        enter() -> Result<Session<'_>>;
+    }
+
+    absent! { Session<'k>:
+        run(&Problem, &Call, bool) -> Result<()>;
         foreign(usize) -> Result<Option<String>>;
+        read(*const u8, *mut c_void) -> Result<[i64; 4]>;
     }
 }
 
@@ -69,10 +77,10 @@ pub(crate) mod buffer {
         address() -> *mut u8;
         size() -> usize;
         ordinal() -> u32;
-        another(usize) -> Result<Buffer>;
         duplicate() -> Result<Buffer>;
         view(usize, DType) -> View<'_>;
         view_mut(usize, DType) -> ViewMut<'_>;
+        clear() -> Result<()>;
         write(&[u8]) -> Result<()>;
         read(&mut [u8]) -> Result<()>;
     }

@@ -78,6 +78,21 @@ impl Buffer {
         view.in_memory(Memory::Gpu(self.ordinal()))
     }
 
+    /// Overwrites it with zeros, and waits until they are there.
+    ///
+    /// # Errors
+    /// [`Error::Cuda`](crate::Error::Cuda) if the context is lost.
+    pub fn clear(&self) -> Result<()> {
+        let entered = self.primary.enter()?;
+        entered.synchronize_all()?;
+        // SAFETY: it is so long, and nobody else uses it.
+        unsafe {
+            entered.clear(self.address, self.size)?;
+            entered.synchronize(null_mut())?;
+        }
+        Ok(())
+    }
+
     /// Overwrites it, after all that the GPU is doing.
     ///
     /// # Errors

@@ -7,9 +7,9 @@
 #![allow(unsafe_code)] // asks for the user
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -25,6 +25,16 @@ const LARGEST: u64 = 64 << 20;
 pub struct Cache {
     folder: Option<PathBuf>,
     reason: Option<String>,
+    whose: Whose,
+}
+
+/// Whose folder it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// The user's alone.
+    Users,
+    /// Everybody may read it; it belongs to the user, or to root.
+    Installed,
 }
 
 impl Cache {
@@ -37,9 +47,30 @@ impl Cache {
             Some(folder) => Ok(folder.to_owned()),
             None => users_folder(),
         };
-        match found.and_then(|folder| prepare(&folder).map(|()| folder)) {
-            Ok(folder) => Cache { folder: Some(folder), reason: None },
-            Err(reason) => Cache { folder: None, reason: Some(reason) },
+        Self::of(found.and_then(|folder| prepare(&folder, 0o700).map(|()| folder)), Whose::Users)
+    }
+
+    /// The same in a folder that is made for others to read, as part of a program.
+    pub fn create(folder: &Path) -> Self {
+        let found = prepare(folder, 0o755).map(|()| folder.to_owned());
+        Self::of(found, Whose::Installed)
+    }
+
+    /// A folder that was made so. It belongs to the user or to root, and nobody else may write to it.
+    pub fn installed(folder: &Path) -> Self {
+        let found = examine(folder, Whose::Installed).map(|()| folder.to_owned());
+        Self::of(found, Whose::Installed)
+    }
+
+    /// Nothing is kept.
+    pub fn none(reason: &str) -> Self {
+        Self::of(Err(reason.into()), Whose::Users)
+    }
+
+    fn of(found: Result<PathBuf, String>, whose: Whose) -> Self {
+        match found {
+            Ok(folder) => Cache { folder: Some(folder), reason: None, whose },
+            Err(reason) => Cache { folder: None, reason: Some(reason), whose },
         }
     }
 
@@ -55,9 +86,7 @@ impl Cache {
 
     /// The content that was stored with this key, if it is there and whole.
     pub fn load(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let file = open_own(&self.path(key)?).ok()?;
-        let mut bytes = Vec::new();
-        file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+        let bytes = self.read(&name_of(key))?;
         let rest = bytes.strip_prefix(FORM)?;
         let (digest, content) = rest.split_at_checked(DIGEST)?;
         (digest == digest_of(key, content)).then(|| content.to_vec())
@@ -69,22 +98,40 @@ impl Cache {
         let _ = self.try_store(key, content);
     }
 
-    fn try_store(&self, key: &[u8], content: &[u8]) -> io::Result<()> {
-        let (Some(folder), Some(path)) = (self.folder(), self.path(key)) else { return Ok(()) };
-        // Removed if anything fails before it has its name; only its user may read it.
-        let mut file = tempfile::Builder::new().prefix(".").tempfile_in(folder)?;
-        file.write_all(FORM)?;
-        file.write_all(&digest_of(key, content))?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+    /// The same, and says why it could not.
+    ///
+    /// # Errors
+    /// Those of files.
+    pub fn try_store(&self, key: &[u8], content: &[u8]) -> io::Result<()> {
+        let bytes = [FORM, &digest_of(key, content)[..], content].concat();
+        self.write(&name_of(key), &bytes)
     }
 
-    fn path(&self, key: &[u8]) -> Option<PathBuf> {
-        let name: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
-        Some(self.folder()?.join(name))
+    /// A file of the folder.
+    pub(super) fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let file = open_own(&self.folder()?.join(name), self.whose).ok()?;
+        let mut bytes = Vec::new();
+        file.take(LARGEST).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
     }
+
+    /// Puts a file into the folder.
+    pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let Some(folder) = self.folder() else { return Ok(()) };
+        let mode = if self.whose == Whose::Installed { 0o644 } else { 0o600 };
+        let mode = Permissions::from_mode(mode);
+        // Removed if anything fails before it has its name.
+        let mut file =
+            tempfile::Builder::new().prefix(".").permissions(mode).tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(folder.join(name))?;
+        Ok(())
+    }
+}
+
+fn name_of(key: &[u8]) -> String {
+    Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn digest_of(key: &[u8], content: &[u8]) -> [u8; DIGEST] {
@@ -108,25 +155,31 @@ fn users_folder() -> Result<PathBuf, String> {
     base.map(|base| base.join("xent")).ok_or_else(none)
 }
 
-/// Makes the folder, and makes sure that nobody else can write to it: its files are run.
-fn prepare(folder: &Path) -> Result<(), String> {
-    let fail = |reason: &dyn std::fmt::Display| format!("{}: {reason}", folder.display());
+/// Makes the folder, for its user alone or for others to read.
+fn prepare(folder: &Path, mode: u32) -> Result<(), String> {
     if !folder.exists() {
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|error| fail(&error))?;
+        let made = fs::DirBuilder::new().recursive(true).mode(mode).create(folder);
+        made.map_err(|error| format!("{}: {error}", folder.display()))?;
     }
+    examine(folder, Whose::Users)
+}
+
+/// Makes sure that nobody else can write to the folder: its files are run.
+fn examine(folder: &Path, whose: Whose) -> Result<(), String> {
+    let fail = |reason: &dyn std::fmt::Display| format!("{}: {reason}", folder.display());
     let about = fs::symlink_metadata(folder).map_err(|error| fail(&error))?;
     if !about.is_dir() {
         return Err(fail(&"is not a folder"));
     }
-    own(&about).map_err(|reason| fail(&reason))
+    own(&about, whose).map_err(|reason| fail(&reason))
 }
 
-/// Whether what this describes belongs to the user, and only the user may write to it.
-fn own(about: &fs::Metadata) -> Result<(), &'static str> {
+/// Whether what this describes belongs to the right user, and nobody else may write to it.
+fn own(about: &fs::Metadata, whose: Whose) -> Result<(), &'static str> {
+    const ROOT: u32 = 0;
     // SAFETY: asks for a number, and cannot fail.
     let user = unsafe { libc::geteuid() };
-    if about.uid() != user {
+    if about.uid() != user && (about.uid(), whose) != (ROOT, Whose::Installed) {
         return Err("belongs to another user");
     }
     if about.mode() & 0o022 != 0 {
@@ -135,14 +188,14 @@ fn own(about: &fs::Metadata) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Opens a file of the user's: no link, no pipe that would wait for a writer.
-fn open_own(path: &Path) -> io::Result<File> {
+/// Opens a file of the right user's: no link, no pipe that would wait for a writer.
+fn open_own(path: &Path, whose: Whose) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let about = file.metadata()?;
     if !about.is_file() || about.len() > LARGEST {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    own(&about).map_err(io::Error::other)?;
+    own(&about, whose).map_err(io::Error::other)?;
     Ok(file)
 }

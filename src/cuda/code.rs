@@ -1,12 +1,13 @@
-//! Code for the kernels of a plan: compiled, or found in the cache.
+//! Code of kernels: compiled, or kept from an earlier compilation.
 
 use std::ffi::CString;
 use std::fmt::Write as _;
+use std::io;
 
 use super::cache::Cache;
 use super::compile::{Image, Request, Source, compile};
 use super::nvrtc::Nvrtc;
-use super::target::Target;
+use super::target::{Target, Version};
 use super::{Error, Result, source};
 
 /// Code, and the names of its kernels in the order that they were asked for.
@@ -16,50 +17,92 @@ pub struct Code {
     pub image: Image,
     /// Names in the code.
     pub names: Vec<CString>,
-    /// Whether it came from the cache.
-    pub cached: bool,
+    /// Whether it was made earlier.
+    pub kept: bool,
 }
 
-/// Finds the kernels in the cache, or compiles them and keeps them there.
-///
-/// `expressions`: the kernels, as C++ names them. `programs`: the files of `cuda/` that they are in.
-///
-/// # Errors
-/// Those of [`compile`].
-pub fn obtain(
-    nvrtc: &Nvrtc,
-    target: Target,
-    programs: &[&str],
-    expressions: &[&str],
-    cache: &Cache,
-) -> Result<Code> {
-    let text = programs.iter().fold(String::new(), |mut text, program| {
-        let _ = writeln!(text, "#include \"{program}\"");
-        text
-    });
-    let key = key(nvrtc, target, &text, expressions);
-    if let Some(code) = cache.load(&key).and_then(|bytes| from_bytes(&bytes, target)) {
-        return Ok(code);
+/// Where the code for a GPU comes from.
+#[derive(Debug)]
+pub struct Supply {
+    /// The compiler.
+    pub nvrtc: &'static Nvrtc,
+    /// What it compiles for.
+    pub target: Target,
+    /// What it has compiled.
+    pub cache: Cache,
+    /// Whether code is to say of which lines of the source it is, which makes it four times larger:
+    /// for profilers. Machine code then has its PTX with it, for who has no machine of this kind.
+    pub lines: bool,
+}
+
+impl Supply {
+    /// Finds kernels in the cache, or compiles them.
+    ///
+    /// `files`: those of `cuda/` that they are in. `expressions`: they, as C++ names them.
+    ///
+    /// # Errors
+    /// Those of [`compile`](super::compile::compile).
+    pub fn obtain(&self, files: &[&str], expressions: &[&str]) -> Result<Code> {
+        match kept(&self.cache, self.nvrtc.version(), self.target, files, expressions) {
+            Some(code) => Ok(code),
+            None => self.compile(files, expressions),
+        }
     }
-    let program = Source { name: "xent.cu", text: &text, headers: source::FILES };
-    let compiled =
-        compile(nvrtc, program, Request { kernels: expressions, ..Request::new(target) })?;
-    let names = compiled.kernels.into_iter().map(|kernel| {
-        CString::new(kernel.name).map_err(|_| Error::ZeroByte { what: kernel.expression })
-    });
-    let code = Code { image: compiled.image, names: names.collect::<Result<_>>()?, cached: false };
-    cache.store(&key, &to_bytes(&code));
-    Ok(code)
+
+    /// Compiles kernels, and keeps them in the cache.
+    ///
+    /// # Errors
+    /// Those of [`compile`](super::compile::compile).
+    pub fn compile(&self, files: &[&str], expressions: &[&str]) -> Result<Code> {
+        let text = program(files);
+        let source = Source { name: "xent.cu", text: &text, headers: source::FILES };
+        let request = Request {
+            kernels: expressions,
+            options: if self.lines { &["--generate-line-info"] } else { &[] },
+            ..Request::new(self.target)
+        };
+        let compiled = compile(self.nvrtc, source, request)?;
+        let names = compiled.kernels.into_iter().map(|kernel| {
+            CString::new(kernel.name).map_err(|_| Error::ZeroByte { what: kernel.expression })
+        });
+        let names = names.collect::<Result<_>>()?;
+        let code = Code { image: compiled.image, names, kept: false };
+        let version = self.nvrtc.version();
+        self.cache.store(&key(version, self.target, &text, expressions), &to_bytes(&code));
+        Ok(code)
+    }
+}
+
+/// The code of kernels that this version of NVRTC has made, if a cache has it.
+pub(super) fn kept(
+    cache: &Cache,
+    nvrtc: Version,
+    target: Target,
+    files: &[&str],
+    expressions: &[&str],
+) -> Option<Code> {
+    from_bytes(&cache.load(&key(nvrtc, target, &program(files), expressions))?, target)
+}
+
+/// Keeps code where [`kept`] finds it.
+pub(super) fn keep(
+    cache: &Cache,
+    nvrtc: Version,
+    target: Target,
+    (files, expressions): (&[&str], &[&str]),
+    code: &Code,
+) -> io::Result<()> {
+    cache.try_store(&key(nvrtc, target, &program(files), expressions), &to_bytes(code))
 }
 
 /// All that the code depends on.
-fn key(nvrtc: &Nvrtc, target: Target, text: &str, expressions: &[&str]) -> Vec<u8> {
+fn key(nvrtc: Version, target: Target, text: &str, expressions: &[&str]) -> Vec<u8> {
     let mut key = Vec::new();
     let mut add = |part: &str| {
         key.extend((part.len() as u64).to_le_bytes());
         key.extend(part.as_bytes());
     };
-    add(&nvrtc.version().to_string());
+    add(&nvrtc.to_string());
     add(&target.to_string());
     add(text);
     expressions.iter().for_each(|expression| add(expression));
@@ -68,6 +111,14 @@ fn key(nvrtc: &Nvrtc, target: Target, text: &str, expressions: &[&str]) -> Vec<u
         add(text);
     }
     key
+}
+
+/// A program of these files.
+fn program(files: &[&str]) -> String {
+    files.iter().fold(String::new(), |mut text, file| {
+        let _ = writeln!(text, "#include \"{file}\"");
+        text
+    })
 }
 
 /// The names, each with a zero at its end; another zero; the image.
@@ -97,5 +148,5 @@ fn from_bytes(mut bytes: &[u8], target: Target) -> Option<Code> {
         Target::Cubin(_) => Image::Cubin(bytes.to_vec()),
         Target::Ptx(_) => Image::Ptx(String::from_utf8(bytes.to_vec()).ok()?),
     };
-    Some(Code { image, names, cached: true })
+    Some(Code { image, names, kept: true })
 }

@@ -54,6 +54,16 @@ pub enum Image {
     Ptx(String),
 }
 
+impl Image {
+    /// Its bytes.
+    pub fn size(&self) -> usize {
+        match self {
+            Image::Cubin(code) => code.len(),
+            Image::Ptx(text) => text.len(),
+        }
+    }
+}
+
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,7 +5,7 @@
 //! more: so functions are looked up here, and codes are integers.
 #![allow(unsafe_code)] // loads a library and calls it
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uchar, c_uint, c_void};
 use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -83,6 +83,7 @@ api! {
     to_device = "cuMemcpyHtoDAsync_v2"(CUdeviceptr, *const c_void, usize, CUstream);
     to_host = "cuMemcpyDtoHAsync_v2"(*mut c_void, CUdeviceptr, usize, CUstream);
     on_device = "cuMemcpyDtoDAsync_v2"(CUdeviceptr, CUdeviceptr, usize, CUstream);
+    fill = "cuMemsetD8_v2"(CUdeviceptr, c_uchar, usize);
     synchronize = "cuStreamSynchronize"(CUstream);
     synchronize_all = "cuCtxSynchronize"();
     pointer_attribute = "cuPointerGetAttribute"(*mut c_void, c_int, CUdeviceptr);

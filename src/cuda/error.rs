@@ -51,6 +51,29 @@ pub enum Error {
     },
     /// The source was refused.
     Compile(Box<CompileError>),
+    /// No compiler, and prebuilt kernels that cannot take its place.
+    NoKernels {
+        /// Why there is no compiler.
+        compiler: Box<Error>,
+        /// Why the kernels cannot be used.
+        prebuilt: String,
+    },
+    /// There is no compiler, and the prebuilt kernels do not have this one.
+    NotPrebuilt {
+        /// Their folder.
+        folder: PathBuf,
+        /// The kernel, as C++ names it.
+        kernel: String,
+        /// What they are made for.
+        target: Target,
+    },
+    /// A folder of prebuilt kernels that could not be made.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// There is no driver, or none that works.
     NoDriver {
         /// What is missing.
@@ -147,6 +170,16 @@ impl fmt::Display for Error {
             Error::ZeroByte { what } => write!(f, "{what}: has a zero byte"),
             Error::Target { reason, remedy } => write!(f, "{reason}; {remedy}"),
             Error::Compile(error) => error.fmt(f),
+            Error::NoKernels { compiler, prebuilt } => {
+                write!(f, "{compiler}\nNor can prebuilt kernels be used: {prebuilt}.")
+            }
+            Error::NotPrebuilt { folder, kernel, target } => write!(
+                f,
+                "the prebuilt kernels in {} do not have {kernel} for {target}, and there is no NVRTC \
+                 to compile it. {REMEDY}.",
+                folder.display()
+            ),
+            Error::Folder { folder, reason } => write!(f, "{}: {reason}", folder.display()),
             Error::NoDriver { reason, remedy } => write!(f, "{reason}; {remedy}"),
             Error::Driver { call, code, reason } => {
                 write!(f, "{call}: {reason}")?;

@@ -1,12 +1,19 @@
-//! Kernels for NVIDIA GPUs: finding NVRTC, which compiles them, and compiling.
+//! The CUDA path. Public for the tests and tools of this repository only, and no part of the
+//! crate's API.
 //!
-//! Public for the tests and tools of this repository only, and no part of the crate's API. Nothing
-//! here needs a GPU or a driver.
+//! * Which kernels: [`selection`] and [`variant`] from a problem and a GPU; [`columns`] from a call.
+//! * Their code: [`search`] and [`nvrtc`] find the compiler, [`target`] says what it makes, [`compile`]
+//!   makes it of [`source`], [`cache`] keeps it; [`code`] puts that together. No GPU is needed so far.
+//! * The GPU: [`driver`], its context and what is done there ([`primary`]), memory ([`buffer`]).
+//! * Runs: an [`engine`] loads [`program`]s, of which a plan has its [`kernels`]; [`sequence`] says
+//!   what a run launches, with which [`params`]. Tensors are `cast`.
 
 pub mod buffer;
 pub mod cache;
+mod cast;
 pub mod code;
 pub mod columns;
+pub mod common;
 pub mod compile;
 pub mod driver;
 pub mod engine;
@@ -15,7 +22,9 @@ pub mod interop;
 pub mod kernels;
 pub mod nvrtc;
 pub mod params;
+pub mod prebuilt;
 pub mod primary;
+pub mod program;
 pub mod report;
 pub mod search;
 pub mod selection;

@@ -232,6 +232,16 @@ twins! {
         /// What `scales` would hold.
         fixed: Scales,
     }
+
+    /// Of the kernel that casts.
+    CastParams, 24 {
+        /// (count)
+        from: u64,
+        /// (count)
+        to: u64,
+        /// Elements.
+        count: i64,
+    }
 }
 
 /// Flag: rows with `ignore_index` are not counted.

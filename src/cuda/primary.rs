@@ -169,6 +169,19 @@ impl Entered<'_> {
         self.primary.driver.check("cuMemFree", code)
     }
 
+    /// Overwrites bytes with zeros, in the order of the default stream.
+    ///
+    /// # Safety
+    /// So much memory is at the address, and nobody else uses it.
+    ///
+    /// # Errors
+    /// [`Error::Driver`] if the context is lost.
+    pub unsafe fn clear(&self, address: CUdeviceptr, size: usize) -> Result<()> {
+        // SAFETY: the caller's promise.
+        let code = unsafe { (self.primary.driver.api.fill)(address, 0, size) };
+        self.primary.driver.check("cuMemsetD8", code)
+    }
+
     /// Copies bytes to the GPU and waits until they are there.
     ///
     /// # Safety

@@ -208,6 +208,18 @@ fn version(path: &Path) -> Vec<u32> {
     numbers.filter_map(|number| number.parse().ok()).collect()
 }
 
+/// The file of the program or library that holds this address.
+pub fn file_with(address: usize) -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    let holds = |line: &&str| {
+        let bounds = line.split_once(' ').and_then(|(range, _)| range.split_once('-'));
+        let number = |hex| usize::from_str_radix(hex, 16).unwrap_or(0);
+        bounds.is_some_and(|(start, end)| (number(start)..number(end)).contains(&address))
+    };
+    let line = maps.lines().find(holds)?;
+    line.find('/').map(|start| PathBuf::from(&line[start..]))
+}
+
 /// The files that are mapped into this process, each once. Empty where Linux does not say.
 fn mapped_files() -> Vec<PathBuf> {
     let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
@@ -319,5 +331,7 @@ mod tests {
     fn this_process_has_files_mapped() {
         let own = std::env::current_exe().unwrap();
         assert!(mapped_files().contains(&own));
+        assert_eq!(file_with(mapped_files as *const () as usize), Some(own));
+        assert_eq!(file_with(0), None);
     }
 }

@@ -164,12 +164,11 @@ pub(crate) fn run<E>(
         targets: call.targets.data.addr() as u64,
         class_weights: address(call.class_weights),
         row_weights: address(call.row_weights),
-        denominator: address(call.device_denominator),
+        denominator: address(call.on_gpu.denominator),
         counts: place(parts.counts),
         scales: place(parts.scales),
-        report: output(call.report),
+        report: output(call.on_gpu.report),
         rows: call.rows as i64,
-        slices: if by_index(problem) { slices } else { 0 },
         ignore_index: problem.ignore_index.unwrap_or(0),
         slice_rows: params::SLICE_ROWS,
         classes: problem.classes as u32,
@@ -183,7 +182,7 @@ pub(crate) fn run<E>(
     };
     (count.denominator_kind, count.value) = match (problem.reduction, call.denominator) {
         (Reduction::None | Reduction::Sum, _) => (params::DENOMINATOR_ONE, 0.0),
-        _ if call.device_denominator.is_some() => (params::DENOMINATOR_POINTER, 0.0),
+        _ if call.on_gpu.denominator.is_some() => (params::DENOMINATOR_POINTER, 0.0),
         (Reduction::Mean, Denominator::Value(value)) => (params::DENOMINATOR_VALUE, value),
         (Reduction::Mean, Denominator::Default) if by_index(problem) => {
             (params::DENOMINATOR_COUNTED, 0.0)
@@ -192,8 +191,11 @@ pub(crate) fn run<E>(
     };
     let counted = count.denominator_kind == params::DENOMINATOR_COUNTED;
     let on_device = count.denominator_kind == params::DENOMINATOR_POINTER;
-    let counts = by_index(problem) && (counted || call.report.is_some());
+    let counts = by_index(problem) && (counted || call.on_gpu.report.is_some());
     let scales = counts || on_device || count.sums_weights != 0;
+    if counts {
+        count.slices = slices;
+    }
     if counts && slices != 0 {
         step(Step::Count(count))?;
     }

@@ -9,6 +9,7 @@ macro_rules! files {
 
 /// Names and texts, for NVRTC as named headers.
 pub const FILES: &[(&str, &str)] = files![
+    "cast.cu",
     "cluster.cuh",
     "column.cuh",
     "columns.cu",

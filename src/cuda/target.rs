@@ -1,6 +1,7 @@
 //! What to compile for: a pure decision from the device, the compiler and the driver.
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::{Error, Result};
 
@@ -94,6 +95,18 @@ impl fmt::Display for Target {
             Target::Cubin(capability) => write!(f, "sm_{}", capability.arch()),
             Target::Ptx(capability) => write!(f, "compute_{}", capability.arch()),
         }
+    }
+}
+
+/// From its name: `sm_90`, `compute_90`.
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let arch = |number: &str| number.parse().map(Capability::from_arch).ok();
+        let cubin = || arch(text.strip_prefix("sm_")?).map(Target::Cubin);
+        let ptx = || arch(text.strip_prefix("compute_")?).map(Target::Ptx);
+        cubin().or_else(ptx).ok_or_else(|| "expected sm_N or compute_N, with a number N".into())
     }
 }
 
@@ -263,6 +276,12 @@ mod tests {
         assert_eq!(Capability::from_arch(120), Capability::new(12, 0));
         for arch in [V12_0, V12_9, V13_0, V13_5].concat() {
             assert_eq!(Capability::from_arch(arch).arch(), arch);
+        }
+        for name in ["sm_90", "compute_120"] {
+            assert_eq!(name.parse::<Target>().unwrap().to_string(), name);
+        }
+        for name in ["", "90", "sm_", "sm_90a", "compute", "lto_90"] {
+            assert!(name.parse::<Target>().is_err(), "{name}");
         }
     }
 }

@@ -223,6 +223,18 @@ pub fn around_rows() -> [Variant; 4] {
     ]
 }
 
+/// The kernel that casts elements; its rows are elements. `None` for types that no kernel has.
+pub fn cast(from: DType, to: DType) -> Option<Variant> {
+    let floats = [DType::F32, DType::F16, DType::BF16];
+    (floats.contains(&from) && floats.contains(&to)).then(|| Variant {
+        program: "cast.cu",
+        expression: format!("xent::cast<{}, {}>", element(from), element(to)),
+        threads: 256,
+        cluster: 1,
+        rows: 1024,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -104,5 +104,9 @@ int main(void) {
   FIELD(xent_report, row);
   FIELD(xent_report, value);
   FIELD(xent_report, reserved);
+
+  TYPE(xent_workspace);
+  FIELD(xent_workspace, data);
+  FIELD(xent_workspace, size);
   return 0;
 }

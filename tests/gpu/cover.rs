@@ -57,6 +57,12 @@ pub fn all() -> Vec<Covered> {
     for kernel in variant::around_rows() {
         table.add(kernel.expression.clone(), kernel, 70..=120);
     }
+    for (from, to) in
+        [(DType::F32, DType::BF16), (DType::BF16, DType::F16), (DType::F16, DType::F32)]
+    {
+        let kernel = variant::cast(from, to).unwrap();
+        table.add(kernel.expression.clone(), kernel, 70..=120);
+    }
     for (arch, archs) in KINDS {
         for logits in LOGITS {
             for classes in CLASSES {
