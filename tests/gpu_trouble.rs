@@ -187,7 +187,7 @@ fn two_gpus_have_plans_and_memory_of_their_own() {
             assert_eq!(current(), current_one);
         }
         set_current(own[other].context);
-        let raw = Elements::new(&vec![0f32; ROWS * CLASSES]);
+        let raw = Elements::new(&[0f32; ROWS * CLASSES]);
         let [zero, one] = &mut jobs;
         let (job, foreign) = if this == 0 { (zero, one) } else { (one, zero) };
         let refused = |result: Result<()>, field: &str| {
