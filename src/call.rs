@@ -4,11 +4,11 @@ use std::ffi::c_void;
 use std::ptr::null_mut;
 
 use crate::args::Inputs;
-use crate::view::Memory;
+use crate::site::Site;
 use crate::workspace::Workspace;
 use crate::{
     Args, BackwardArgs, DType, Denominator, Error, Layout, Outputs, Problem, Reduction, Report,
-    Result, View, ViewMut,
+    Result, Stream, View, ViewMut,
 };
 
 /// A checked call: every address is valid, aligned, long enough and apart from the outputs.
@@ -47,16 +47,6 @@ pub(crate) struct OnGpu {
     pub denominator: Option<*const u8>,
 }
 
-/// What a plan's device tells of itself and of memory.
-pub(crate) trait Site {
-    /// The number of the GPU; `None` of the processor.
-    fn gpu(&self) -> Option<u32>;
-    /// What is at an address of nobody knows whose memory, if the device cannot use it.
-    fn foreign(&self, address: usize) -> Result<Option<String>>;
-    /// The workspace that so many rows need, in bytes.
-    fn workspace_size(&self, rows: usize) -> usize;
-}
-
 /// A tensor of shape (outer, classes, inner).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Strided {
@@ -79,7 +69,7 @@ impl Call {
         workspace: &mut Workspace<'_>,
         site: &dyn Site,
     ) -> Result<Call> {
-        let mut checks = Checks::new(problem, &args.inputs.logits, site)?;
+        let mut checks = Checks::new(problem, &args.inputs.logits, args.inputs.stream, site)?;
         let mut call = checks.inputs(&args.inputs)?;
         let (rows, one) = (call.rows, 1);
         let per_loss = if problem.reduction == Reduction::None { rows } else { one };
@@ -117,7 +107,7 @@ impl Call {
                 instead: "add STATS to the outputs, or DLOGITS to compute all in one run".into(),
             });
         }
-        let mut checks = Checks::new(problem, &args.inputs.logits, site)?;
+        let mut checks = Checks::new(problem, &args.inputs.logits, args.inputs.stream, site)?;
         let mut call = checks.inputs(&args.inputs)?;
         let two = call.rows.saturating_mul(2);
         let stats = checks.packed("stats", &args.stats, problem.logits.companion(), two, false)?;
@@ -127,15 +117,14 @@ impl Call {
     }
 
     /// The address of a report, checked.
-    pub fn report(problem: &Problem, report: &View<'_>, site: &dyn Site) -> Result<*const u8> {
-        let nothing = View::from(&[0f32; 0]);
-        Checks::new(problem, &nothing, site)?.packed(
-            "report",
-            report,
-            DType::I64,
-            Report::LEN,
-            false,
-        )
+    pub fn report(
+        problem: &Problem,
+        report: &View<'_>,
+        stream: Stream<'_>,
+        site: &dyn Site,
+    ) -> Result<*const u8> {
+        let mut checks = Checks::new(problem, &View::from(&[0f32; 0]), Some(stream), site)?;
+        checks.packed("report", report, DType::I64, Report::LEN, false)
     }
 }
 
@@ -153,12 +142,18 @@ struct Checks<'p> {
     problem: &'p Problem,
     logits: View<'p>,
     layout: Layout,
+    stream: usize,
     site: &'p dyn Site,
     regions: [Option<Region>; 20],
 }
 
 impl<'p> Checks<'p> {
-    fn new(problem: &'p Problem, logits: &View<'p>, site: &'p dyn Site) -> Result<Self> {
+    fn new(
+        problem: &'p Problem,
+        logits: &View<'p>,
+        stream: Option<Stream<'_>>,
+        site: &'p dyn Site,
+    ) -> Result<Self> {
         let classes = problem.classes;
         let layout = match logits.layout {
             Some(layout) => layout,
@@ -171,7 +166,8 @@ impl<'p> Checks<'p> {
                 return Err(Error::mismatch("logits", given, needed));
             }
         };
-        Ok(Checks { problem, logits: *logits, layout, site, regions: [None; 20] })
+        let stream = stream.unwrap_or_default().as_raw().addr();
+        Ok(Checks { problem, logits: *logits, layout, stream, site, regions: [None; 20] })
     }
 
     fn inputs(&mut self, inputs: &Inputs<'p>) -> Result<Call> {
@@ -203,8 +199,10 @@ impl<'p> Checks<'p> {
             Some(dloss) => {
                 let per_row = problem.reduction == Reduction::None && dloss.len != 1;
                 let len = if per_row { rows } else { 1 };
-                let data = self.packed("dloss", dloss, companion, len, false)?;
-                Some(Upstream { data, per_row })
+                Some(Upstream {
+                    data: self.packed("dloss", dloss, companion, len, false)?,
+                    per_row,
+                })
             }
         };
         if let Denominator::Value(value) = inputs.denominator {
@@ -405,24 +403,10 @@ impl<'p> Checks<'p> {
         if !start.is_multiple_of(dtype.size()) {
             return Err(Error::Misaligned { field, address: start, alignment: dtype.size() });
         }
-        self.reachable(field, view.memory, start)?;
+        self.site.reachable(field, view.memory, start, self.stream)?;
         let end = start.saturating_add(span.saturating_mul(dtype.size()));
         self.keep(Region { field, start, end, written });
         Ok(())
-    }
-
-    /// Whether the device can use the memory.
-    fn reachable(&self, field: &'static str, memory: Memory, address: usize) -> Result<()> {
-        let of_gpu = |ordinal| format!("memory of CUDA {ordinal}");
-        let given = match (memory, self.site.gpu()) {
-            (Memory::Unknown, Some(_)) => self.site.foreign(address)?,
-            (Memory::Unknown, None) | (Memory::Host, None) => None,
-            (Memory::Gpu(own), Some(ordinal)) if own == ordinal => None,
-            (Memory::Gpu(other), _) => Some(of_gpu(other)),
-            (Memory::Host, Some(_)) => Some("memory of the CPU".into()),
-        };
-        let needed = || self.site.gpu().map_or("memory of the CPU".into(), of_gpu);
-        given.map_or(Ok(()), |given| Err(Error::mismatch(field, given, needed())))
     }
 
     fn promised_alignment(&self, field: &'static str, tensor: &Strided) -> Result<()> {
@@ -459,7 +443,7 @@ impl<'p> Checks<'p> {
         if !start.is_multiple_of(alignment) {
             return Err(Error::Misaligned { field: "workspace", address: start, alignment });
         }
-        self.reachable("workspace", workspace.memory(), start)?;
+        self.site.reachable("workspace", workspace.memory(), start, self.stream)?;
         self.keep(Region {
             field: "workspace",
             start,

@@ -155,6 +155,7 @@ mod log;
 mod plan;
 mod problem;
 mod report;
+mod site;
 mod stream;
 mod tensor;
 mod view;

@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::call::{Call, Site};
+use crate::call::Call;
 use crate::context::Backend;
 use crate::cpu::parallel::Threads;
 use crate::cpu::{self, Pass};
 use crate::cuda::kernels::{Kernels, Session};
 use crate::log;
+use crate::site::Site;
 use crate::{
     Args, BackwardArgs, Context, DType, Device, DeviceKind, Error, Problem, Report, Result, Stream,
     View, Workspace,
@@ -168,8 +169,9 @@ impl Plan {
                 instead: "a run answers with an error".into(),
             });
         };
-        let address = Call::report(&self.problem, &report.into(), &visit)?;
-        let [count, row, value, _] = session.read(address, stream.into().as_raw())?;
+        let stream = stream.into();
+        let address = Call::report(&self.problem, &report.into(), stream, &visit)?;
+        let [count, row, value, _] = session.read(address, stream.as_raw())?;
         Ok(Report { count, row, value })
     }
 

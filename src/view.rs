@@ -107,6 +107,9 @@ pub(crate) enum Memory {
     Host,
     /// That of the GPU with this number.
     Gpu(u32),
+    /// That of a GPU, lent to the stream with this handle alone.
+    #[allow(dead_code)] // where the CUDA path is not built
+    Lent(usize),
     /// Whatever the address says.
     Unknown,
 }

@@ -133,6 +133,43 @@ fn slices_on_several_streams_are_ordered_by_events() {
     assert_eq!((sim.leaks(), sim.violations()), (0, 0), "{}", sim.report());
 }
 
+/// Events order what a slice was lent for alone: a run elsewhere might find the slice gone.
+#[test]
+fn a_loan_is_for_one_stream_of_a_gpu() {
+    if !here_in_several_orders("a_loan_is_for_one_stream_of_a_gpu") {
+        return;
+    }
+    let Setup { plan, .. } = Setup::new();
+    let cuda = CudaContext::new(0).unwrap();
+    let streams = [cuda.new_stream().unwrap(), cuda.new_stream().unwrap()];
+    let mut slices = Slices::new(&streams[0]).unwrap();
+    let handle = |stream: &CudaStream| format!("{:#x}", stream.cu_stream().addr());
+    let [first, second] = [0, 1].map(|index: usize| handle(&streams[index]));
+    let refused = |result: xent::Result<()>, given: &str, needed: &str| {
+        let text =
+            format!("got a loan for stream {given}, but one for the stream of the call, {needed}");
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains(&text), "{error}");
+    };
+    let mut workspace = plan.workspace(ROWS).unwrap();
+    let logits = Lent::new(&slices.logits, &streams[0]);
+    let targets = Lent::new(&slices.targets, &streams[0]);
+    {
+        let mut loss = LentMut::new(&mut slices.loss, &streams[1]);
+        let args = || Args::new(&logits, &targets);
+        refused(plan.run(args(), &mut workspace), &first, "0x0");
+        refused(plan.run(args().stream(&streams[1]), &mut workspace), &first, &second);
+        let args = args().loss(&mut loss).stream(&streams[0]);
+        refused(plan.run(args, &mut workspace), &second, &first);
+        let report = Lent::new(&slices.report, &streams[0]);
+        refused(plan.report(&report, &streams[1]).map(drop), &first, &second);
+    }
+    let plan = Plan::new(&Context::cpu(), plan.problem()).unwrap();
+    let error = plan.run(Args::new(&logits, &targets), &mut plan.workspace(ROWS).unwrap());
+    let text = "logits: got memory of a GPU, but memory of the CPU is needed";
+    assert_eq!(error.unwrap_err().to_string(), text);
+}
+
 #[test]
 fn parts_of_slices_are_lent() {
     if !here_in_several_orders("parts_of_slices_are_lent") {

@@ -148,6 +148,11 @@ fn loses_context(code: i32) -> bool {
     matches!(code, 214 | 220 | 226 | 700 | 702 | 710 | 714..=719 | 721)
 }
 
+/// Whether a driver's result code means that it does not take code, or lacks a kernel in it.
+pub(super) fn refuses_code(code: i32) -> bool {
+    matches!(code, 200 | 209 | 218 | 221..=223 | 500)
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use cudarc::driver::{CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop};
 
+use crate::view::Memory;
 use crate::{Element, Layout, Stream, View, ViewMut};
 
 /// A slice of cudarc's that a run reads. While it lives the slice is borrowed; when it is dropped,
-/// after the run was put on the stream, cudarc notes that the stream reads it.
+/// after the run was put on the stream, cudarc notes that the stream reads it. A run on another stream
+/// is refused.
 ///
 /// ```no_run
 /// # use xent::{Args, Lent, LentMut, Plan, Workspace};
@@ -36,6 +38,7 @@ pub struct LentMut<'a> {
     len: usize,
     dtype: crate::DType,
     layout: Option<Layout>,
+    stream: usize,
     _written: SyncOnDrop<'a>,
 }
 
@@ -47,6 +50,7 @@ impl<'a> Lent<'a> {
         let address = without_provenance_mut::<u8>(address as usize);
         // SAFETY: the slice is borrowed, and freed on its stream after the work that is noted there.
         let view = unsafe { View::from_raw(address, len, T::DTYPE) };
+        let view = view.in_memory(Memory::Lent(stream.cu_stream().addr()));
         Lent { view, _read: read }
     }
 
@@ -63,7 +67,8 @@ impl<'a> LentMut<'a> {
         let len = slice.len();
         let (address, written) = slice.device_ptr_mut(stream);
         let address = without_provenance_mut(address as usize);
-        LentMut { address, len, dtype: T::DTYPE, layout: None, _written: written }
+        let stream = stream.cu_stream().addr();
+        LentMut { address, len, dtype: T::DTYPE, layout: None, stream, _written: written }
     }
 
     /// The same elements seen with this layout.
@@ -83,6 +88,7 @@ impl<'a> From<&'a mut LentMut<'_>> for ViewMut<'a> {
     fn from(lent: &'a mut LentMut<'_>) -> Self {
         // SAFETY: the slice is borrowed exclusively.
         let view = unsafe { ViewMut::from_raw(lent.address, lent.len, lent.dtype) };
+        let view = view.in_memory(Memory::Lent(lent.stream));
         match lent.layout {
             Some(layout) => view.layout(layout),
             None => view,

@@ -8,6 +8,7 @@ use cudarc::driver::sys::CUstream;
 
 use super::code::{Code, Supply};
 use super::engine::Origin;
+use super::error::refuses_code;
 use super::primary::{Entered, Function, Module, Primary};
 use super::variant::Variant;
 use super::{Error, Result};
@@ -87,7 +88,7 @@ fn compiled(
     let code = supply.obtain(&files, &expressions)?;
     match load(primary, &code) {
         // It was good for the driver that it was made for.
-        Err(Error::Driver { .. }) if code.kept => {
+        Err(Error::Driver { code: refusal, .. }) if code.kept && refuses_code(refusal) => {
             load(primary, &supply.compile(&files, &expressions)?)
         }
         loaded => loaded,
