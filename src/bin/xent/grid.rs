@@ -143,6 +143,8 @@ const SETTINGS: &[Setting] = &[
             case.dloss = Some(vec![-0.5]);
         },
     },
+    // They are spread over more CTAs, however many come.
+    setting("few rows expected", |p| p.expected_rows(8)),
 ];
 
 /// Makes every third row, from the second on, one that is not counted, and no other.
