@@ -171,7 +171,7 @@ pub(crate) fn run<E>(
         scales: place(parts.scales),
         report: output(call.report),
         rows: call.rows as i64,
-        slices: if by_index(problem) { slices } else { 0 },
+        slices,
         ignore_index: problem.ignore_index.unwrap_or(0),
         slice_rows: params::SLICE_ROWS,
         classes: problem.classes as u32,
@@ -195,6 +195,9 @@ pub(crate) fn run<E>(
     let counted = count.denominator_kind == params::DENOMINATOR_COUNTED;
     let on_device = count.denominator_kind == params::DENOMINATOR_POINTER;
     let counts = by_index(problem) && (counted || call.report.is_some());
+    if !counts {
+        count.slices = 0; // of counts that nobody writes
+    }
     let scales = counts || on_device || count.sums_weights != 0;
     if counts && slices != 0 {
         step(Step::Count(count))?;
