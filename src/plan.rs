@@ -162,7 +162,10 @@ impl Plan {
     fn compute(&self, call: &Call, pass: Pass) -> Result<()> {
         match &self.runner {
             Runner::Cpu(threads) => cpu::run(&self.problem, call, pass, threads),
-            Runner::Cuda(kernels) => kernels.run(&self.problem, call, pass == Pass::Backward),
+            // What the host makes of a denominator does not depend on the caller's rounding mode.
+            Runner::Cuda(kernels) => cpu::float_env::with_default(|| {
+                kernels.run(&self.problem, call, pass == Pass::Backward)
+            }),
         }
     }
 }
