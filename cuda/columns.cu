@@ -87,24 +87,19 @@ __device__ __forceinline__ void write_columns(
   }
 }
 
-// Sums of a column whose exponentials, of which `exp2_fast` makes 0 what is below 2^-126, may have
-// vanished though together they are part of s: it is read again, by one thread. What was lost is
-// below 2^-126 for each class: below 2^-24 of an s that is no less than this bound. Nothing of the
-// column may have been written.
+// Sums of a faint column: it is read again, by one thread. Nothing of it may have been written.
 template <class Logit, class Target, u32 kOptions>
 __device__ __forceinline__ void add_faint(const ColumnParams& p, const Squash<kOptions>& squash,
                                           const Logit* logits, Part<Target, kOptions>& part) {
-  constexpr float kTwoToMinus102 = 1.9721522630525295e-31f;
   constexpr double kTwoToMinus64 = 5.421010862427522e-20;
-  if (!(part.s < static_cast<float>(p.rows.classes) * kTwoToMinus102)) return;
+  if (!is_faint(part.s, p.rows.classes)) return;
   const float reference = squash.reference(part.largest);
   double s = 0, entropy = 0;  // times 2^64
 #pragma unroll 1
   for (u32 c = 0; c < p.rows.classes; c++) {
     float x = load(logits + c * p.logits_class);
     if (p.rows.sign_flip) x = -x;
-    // e is below 2^-70. Of what is below -64, adding 64 is exact.
-    const float e = exp2_fast(squash.log2_power(x, reference) + 64);
+    const float e = squash.power_2_64(x, reference);
     if (x == part.largest || e == 0) continue;
     s += e;
     entropy -= squash.distance(x, reference) * e;

@@ -1,5 +1,6 @@
 // Rows whose other classes are all so far behind that their exponentials, of which `exp2_fast`
-// makes 0 what is below 2^-126, may together be part of s. They are read again.
+// makes 0 what is below 2^-126, may together be part of s; and where so much is rounded in their
+// exponents that s would show it. They are read again.
 #pragma once
 #include "sums.cuh"
 
@@ -19,14 +20,6 @@ struct FaintSums {
   }
 };
 
-// Whether the sums of a whole row may lack too much. What was lost of s is below 2^-126 for each
-// class: below 2^-24 of an s that is no less than this.
-template <class T>
-__device__ __forceinline__ bool is_faint(float s, const Span<T>& span) {
-  constexpr float kTwoToMinus102 = 1.9721522630525295e-31f;
-  return s < static_cast<float>(span.classes) * kTwoToMinus102;
-}
-
 // The sums of those vectors of a faint row that are the thread's, of `threads` that share the row.
 // `largest`: of the whole row. Nothing of the row may have been written, and nothing may be before
 // all of these threads are done.
@@ -45,8 +38,7 @@ __device__ __forceinline__ FaintSums faint_sums(const Adder<Logit, Target, kOpti
     float s = 0, entropy = 0;
 #pragma unroll
     for (u32 i = 0; i < kPerVector<Logit>; i++) {
-      // e is below 2^-70. Of what is below -64, adding 64 is exact.
-      const float scaled = exp2_fast(adder.squash.log2_power(x[i], reference) + 64);
+      const float scaled = adder.squash.power_2_64(x[i], reference);
       const bool adds = x[i] != largest && span.contains(span.element(j) + static_cast<i32>(i));
       const float e = adds ? scaled : 0;
       s += e;

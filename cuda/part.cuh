@@ -151,4 +151,11 @@ __device__ __forceinline__ Part<Target, kOptions> merge_shared(
   return merge_lanes<Target, kOptions, kLanes>(own, squash);
 }
 
+// Whether the sums of a whole row may lack too much. What was lost of s is below 2^-126 for each
+// class: far below 2^-24 of an s that is no less than this.
+__device__ __forceinline__ bool is_faint(float s, u32 classes) {
+  constexpr float kTwoToMinus70 = 8.470329472543003e-22f;
+  return s < static_cast<float>(classes) * kTwoToMinus70;
+}
+
 }  // namespace xent

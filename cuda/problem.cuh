@@ -135,7 +135,13 @@ struct Squash {
   __device__ __forceinline__ float power(float x, float reference) const {
     return exp2_fast(log2_power(x, reference));
   }
-  // The same to little more than the error of t, for what a whole part is multiplied by.
+  // 2^64 exp(t), of a t below -32: the sum in the exponent is rounded once, and by less.
+  __device__ __forceinline__ float power_2_64(float x, float reference) const {
+    const float d = difference(x, reference);
+    const float shift = kScaled ? fmaf(d, exponent_low, 64) : 64;
+    return exp2_fast(fmaf(d, kScaled ? exponent : kLog2E, shift));
+  }
+  // The same as exp(t) to little more than the error of t, for what a whole part is multiplied by.
   __device__ __forceinline__ float power_exact(float x, float reference) const {
     const float y = log2_power(x, reference);
     return y < -126 ? 0 : exp2_exact(y, 0);

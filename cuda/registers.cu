@@ -55,7 +55,7 @@ __device__ __forceinline__ void held_row(const Params& p) {
   float powers[kVectors][N];
   if constexpr (kSums) {
     part = Group::merge(add_held(adder, held, powers), squash);
-    const bool faint = !(kOptions & kBackward) && target.counted && is_faint(part.s, span);
+    const bool faint = !(kOptions & kBackward) && target.counted && is_faint(part.s, span.classes);
     if (Group::any(faint)) {
       FaintSums own;
       if (faint) {

@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kThreads, (resident_threads<Target, kOptions>(
     if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = warp;
     __syncthreads();
     part = merge_shared(shared, squash);
-    if (!(kOptions & kBackward) && is_faint(part.s, span)) {
+    if (!(kOptions & kBackward) && is_faint(part.s, span.classes)) {
       const FaintSums own = faint_sums(adder, part.largest, threadIdx.x, kThreads);
       take(part, reduce_threads<kThreads>(own, FaintSums(), shared_faint, FaintSums::plus));
     }

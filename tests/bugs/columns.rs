@@ -80,10 +80,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "no column is faint",
         "columns",
-        [
-            "if (!(part.s < static_cast<float>(p.rows.classes) * kTwoToMinus102)) return;",
-            "if (!(part.s < static_cast<float>(p.rows.classes) * -kTwoToMinus102)) return;",
-        ],
+        ["if (!is_faint(part.s, p.rows.classes)) return;", "return;"],
         WRONG,
     ),
     bug(

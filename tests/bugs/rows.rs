@@ -238,8 +238,8 @@ pub const BUGS: &[Bug] = &[
         "no row is faint",
         "stream",
         [
-            "return s < static_cast<float>(span.classes) * kTwoToMinus102;",
-            "return s < static_cast<float>(span.classes) * -kTwoToMinus102;",
+            "return s < static_cast<float>(classes) * kTwoToMinus70;",
+            "return s < static_cast<float>(classes) * -kTwoToMinus70;",
         ],
         WRONG,
     ),
