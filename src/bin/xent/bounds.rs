@@ -41,6 +41,8 @@ pub struct RowBounds {
     pub exp_sum: f64,
     /// For each class, before the gradient is rounded to its type.
     pub gradient: Vec<f64>,
+    /// For each class, what is allowed besides: numbers that are too small to be normal.
+    pub gradient_floor: Vec<f64>,
 }
 
 /// A row of a case.
@@ -93,7 +95,8 @@ pub struct Measure {
     pub class: usize,
     pub actual: f64,
     pub exact: f64,
-    /// The error beyond the rounding to its type, by the bound: wrong above 1.
+    /// The error beyond the rounding to its type, and beyond numbers that are too small to be normal,
+    /// by the bound: wrong above 1.
     pub fraction: f64,
 }
 
@@ -219,7 +222,8 @@ pub fn judge(case: &Case, outputs: Outputs, output: &Output) -> Verdict {
         near(Stats, stats, &output.stats, 2 * row, exact.largest[row], 0.0);
         for (class, &actual) in gradient.iter().enumerate() {
             let exact = exact.dlogits[row * classes + class];
-            let allowed = (bounds.gradient[class], 0.5 * ulp(exact, problem.dlogits));
+            let rounding = 0.5 * ulp(exact, problem.dlogits) + bounds.gradient_floor[class];
+            let allowed = (bounds.gradient[class], rounding);
             verdict.near((Gradient, problem.dlogits), (row, class), actual, exact, allowed);
         }
     }
@@ -342,7 +346,7 @@ impl Row<'_> {
                     Target::Classes(_) => largest_weight,
                     Target::Probabilities(_) => mass,
                 };
-        let gradient = (0..classes)
+        let (gradient, gradient_floor) = (0..classes)
             .map(|c| {
                 let is_target = q_target(c) == 1.0;
                 let (of_p, fixed, spread) = match &case.target {
@@ -364,9 +368,9 @@ impl Row<'_> {
                 let bound = U
                     * slope[c].abs()
                     * (factor * (unit * of_p + z_unit * p[c]) + 6.0 * unit * fixed);
-                bound + TINY * (pull * slope[c].abs()).max(1.0)
+                (bound, TINY * (pull * slope[c].abs()).max(1.0))
             })
-            .collect();
+            .unzip();
 
         RowBounds {
             loss: U * (row_weight.abs() * cross_entropy + z_loss) + TINY,
@@ -376,6 +380,7 @@ impl Row<'_> {
                 + 88.0 * TINY, // t exp(-t) where exp(-t) is 2^-126
             exp_sum: U * (4.0 + 1.5 * t_mean + 8.0 * largest_z) * s + TINY,
             gradient,
+            gradient_floor,
         }
     }
 }
