@@ -201,7 +201,10 @@ impl Visit<'_> {
         let problem = &self.plan.problem;
         match &self.at {
             At::Cpu(threads) => cpu::run(problem, call, pass, threads),
-            At::Cuda(session) => session.run(problem, call, pass == Pass::Backward),
+            // What the host makes of a denominator does not depend on the caller's rounding mode.
+            At::Cuda(session) => {
+                cpu::float_env::with_default(|| session.run(problem, call, pass == Pass::Backward))
+            }
         }
     }
 }

@@ -195,6 +195,23 @@ impl Tensor {
         any.downcast_mut::<Vec<T>>().map(Vec::as_mut_slice).ok_or(other)
     }
 
+    /// The address of the first element, in memory of the tensor's device, for other code that reads it
+    /// there as long as the tensor lives and is not written.
+    pub fn as_ptr(&self) -> *const u8 {
+        match &self.data {
+            Data::Host(elements) => with_data!(elements, vec => vec.as_ptr().cast()),
+            Data::Gpu(on_gpu) => on_gpu.buffer.address(),
+        }
+    }
+
+    /// The same, for other code that writes.
+    pub fn as_mut_ptr(&mut self) -> *mut u8 {
+        match &mut self.data {
+            Data::Host(elements) => with_data!(elements, vec => vec.as_mut_ptr().cast()),
+            Data::Gpu(on_gpu) => on_gpu.buffer.address(),
+        }
+    }
+
     /// A copy of the elements. From a GPU, it waits for all that the GPU does.
     ///
     /// # Errors

@@ -4,7 +4,8 @@
 mod common;
 
 use common::golden::Golden;
-use common::run_f64;
+use common::placed::Place;
+use common::{bounds, on_gpu, run_f64, thinned};
 use xent::reference::{Inputs, Results, Targets, cross_entropy};
 use xent::{DType, Denominator, Reduction};
 
@@ -133,11 +134,18 @@ fn inputs_rounded_to_f32_give_the_golden_values_to_first_order() {
     }
 }
 
+/// As packed rows, and with the class axis where PyTorch had it. On a GPU some, in one type each.
 #[test]
 fn f32_f16_and_bf16_agree_within_the_bounds_on_the_rounded_inputs() {
-    for golden in Golden::all() {
-        for dtype in [DType::F32, DType::F16, DType::BF16] {
-            golden.case(dtype).check();
+    for golden in thinned(Golden::all(), 16) {
+        for (number, dtype) in [DType::F32, DType::F16, DType::BF16].into_iter().enumerate() {
+            if on_gpu() && golden.index % 3 != number {
+                continue;
+            }
+            let case = golden.case(dtype);
+            case.check();
+            let there = case.bits_at(&Place::new(golden.layout, 0));
+            bounds::check(&case, &there.output(dtype));
         }
     }
 }

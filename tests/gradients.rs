@@ -8,7 +8,9 @@
 
 mod common;
 
-use common::{Case, Target, normal};
+use std::panic::catch_unwind;
+
+use common::{Case, Target, normal, round, thinned};
 use xent::reference::Results;
 use xent::{DType, Denominator, Problem, Reduction};
 
@@ -138,6 +140,25 @@ fn every_option_alone_and_with_every_other() {
     }
     println!("{combinations} combinations");
     assert!(combinations >= 200, "only {combinations}");
+}
+
+/// And what a device computes is this gradient, within its bounds: here in `f32`, on a GPU for some
+/// of the combinations.
+#[test]
+fn a_plan_computes_this_gradient() {
+    for targets in [DType::I64, DType::F32] {
+        let pairs = SETTINGS.iter().enumerate();
+        let pairs = pairs.flat_map(|(index, a)| SETTINGS[index..].iter().map(move |b| (a, b)));
+        for (a, b) in thinned(pairs, 12) {
+            let mut plain = plain(targets);
+            (plain.problem.logits, plain.problem.dlogits) = (DType::F32, DType::F32);
+            plain.logits.iter_mut().for_each(|x| *x = round(*x, DType::F32));
+            let Some(case) = with(plain, a, b) else { continue };
+            if catch_unwind(|| case.check()).is_err() {
+                panic!("{} with {}, {targets}", a.name, b.name);
+            }
+        }
+    }
 }
 
 #[test]

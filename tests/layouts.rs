@@ -1,20 +1,23 @@
 //! Tensors may lie anywhere: the class axis in any place, rows padded, strides permuted, the base
 //! off by an element. Results equal those of the packed rows bit for bit, and nothing outside the
 //! elements is read (it is NaN) or written (it keeps its bits); inputs stay as they are.
+//!
+//! On a GPU the last bits of a row depend on where it lies to 128 bytes. And there is another kernel
+//! for classes that are no neighbours, with the same bits at all strides. All are within the bounds.
 
 mod common;
 
-use common::Case;
-use common::placed::Place;
-use xent::{
-    Args, BackwardArgs, Context, DType, Layout, Outputs, Plan, Problem, Reduction, View, ViewMut,
-};
+use common::placed::{Bits, Place, bits, view_mut};
+use common::{Case, bounds, context, logit_types, on_gpu, plan, tensor, thinned};
+use xent::{Args, BackwardArgs, DType, Layout, Outputs, Problem, Reduction, Tensor, View};
 
 /// Under Miri, which is slow, two types see all ways to reach memory: of the kernel and of `f64`.
-const FLOATS: &[DType] = match cfg!(miri) {
-    true => &[DType::F16, DType::F64],
-    false => &[DType::F32, DType::F16, DType::BF16, DType::F64],
-};
+fn floats() -> &'static [DType] {
+    if cfg!(miri) { &[DType::F16, DType::F64] } else { logit_types() }
+}
+
+/// Numbers of classes.
+const SIZES: &[usize] = if cfg!(miri) { &[3] } else { &[1, 5, 33, 1300] };
 
 /// Layouts of 6 rows in (outer, inner).
 fn layouts(classes: usize) -> Vec<(&'static str, Place)> {
@@ -25,6 +28,7 @@ fn layouts(classes: usize) -> Vec<(&'static str, Place)> {
         ("base off by one element", Place::new(rows, 1)),
         ("one element of padding", Place::new(rows.row_stride(c + 1), 0)),
         ("padded vocabulary", Place::new(rows.row_stride(2 * c + 8), 3)),
+        ("padded by lines", Place::new(rows.row_stride(c + 128), 128)),
         ("classes first", Place::new(classes_first, 0)),
         ("classes first, padded", Place::new(classes_first.strides([1, 9, 1]), 1)),
         ("classes in the middle", Place::new(middle, 0)),
@@ -48,32 +52,66 @@ fn problem(logits: DType, classes: usize, targets: DType) -> Problem {
     if targets.is_float() { problem } else { problem.ignore_index(1) }
 }
 
+/// All combinations of two lists; on a GPU so many of them.
+fn pairs<A: Copy, B: Copy>(a: &[A], b: &[B], on_a_gpu: usize) -> Vec<(A, B)> {
+    thinned(a.iter().flat_map(|a| b.iter().map(|b| (*a, *b))), on_a_gpu)
+}
+
+/// What the results of a case are at any place.
+struct Expected<'a> {
+    case: &'a Case,
+    packed: Bits,
+    /// On a GPU, where classes are no neighbours.
+    apart: Option<Bits>,
+}
+
+impl Expected<'_> {
+    fn of(case: &Case) -> Expected<'_> {
+        let classes_first = Place::new(Layout::packed(1, case.problem.classes, 6), 0);
+        let apart = on_gpu().then(|| case.bits_at(&classes_first));
+        Expected { case, packed: case.bits(), apart }
+    }
+
+    fn check(&self, bits: &Bits, place: &Place, name: &str) {
+        let Problem { logits, targets, dlogits, classes, .. } = self.case.problem;
+        let Layout { inner, strides, .. } = place.layout;
+        let what = || format!("{name}: {logits}, {targets}, {classes} classes");
+        let Some(apart) = &self.apart else {
+            return assert!(*bits == self.packed, "{}", what());
+        };
+        bounds::check(self.case, &bits.output(dlogits));
+        let neighbours = inner == 1 && (classes == 1 || strides[1] == 1);
+        let lines = |elements: usize| (elements * logits.size()).is_multiple_of(128);
+        if !neighbours {
+            assert!(bits == apart, "{}", what());
+        } else if lines(place.offset) && lines(strides[0] - classes) {
+            assert!(*bits == self.packed, "{}", what());
+        }
+    }
+}
+
 #[test]
 fn every_layout_equals_packed_rows() {
-    let sizes: &[usize] = if cfg!(miri) { &[3] } else { &[1, 5, 33, 1300] };
-    for (logits, &classes) in FLOATS.iter().flat_map(|d| sizes.iter().map(move |c| (*d, c))) {
-        for targets in [DType::I64, DType::F32, DType::BF16] {
-            let case = Case::random(problem(logits, classes, targets), 6, 7);
-            let packed = case.bits();
-            for (name, place) in layouts(classes) {
-                assert_eq!(case.bits_at(&place), packed, "{name}: {logits}, {targets}, {classes}");
-            }
+    let targets = [DType::I64, DType::F32, DType::BF16];
+    for ((logits, classes), targets) in pairs(&pairs(floats(), SIZES, 12), &targets, 6) {
+        let case = Case::random(problem(logits, classes, targets), 6, 7);
+        let expected = Expected::of(&case);
+        for (name, place) in layouts(classes) {
+            expected.check(&case.bits_at(&place), &place, name);
         }
     }
 }
 
 #[test]
 fn a_gradient_in_place_equals_one_elsewhere() {
-    for &logits in FLOATS {
-        for classes in if cfg!(miri) { vec![3] } else { vec![1, 5, 33, 1300] } {
-            let apart = Case::random(problem(logits, classes, DType::I64), 6, 11);
-            let mut same = apart.clone();
-            same.problem.in_place = true;
-            let expected = apart.bits();
-            assert_eq!(same.bits(), expected, "{logits}, {classes} classes, packed");
-            for (name, place) in layouts(classes) {
-                assert_eq!(same.bits_at(&place), expected, "{name}: {logits}, {classes} classes");
-            }
+    for (logits, classes) in pairs(floats(), SIZES, 6) {
+        let apart = Case::random(problem(logits, classes, DType::I64), 6, 11);
+        let mut same = apart.clone();
+        same.problem.in_place = true;
+        let expected = Expected::of(&apart);
+        assert_eq!(same.bits(), apart.bits(), "{logits}, {classes} classes, packed");
+        for (name, place) in layouts(classes) {
+            expected.check(&same.bits_at(&place), &place, name);
         }
     }
 }
@@ -84,11 +122,12 @@ fn a_gradient_in_place_equals_one_elsewhere() {
 fn large_rows_equal_packed_ones() {
     for logits in [DType::F32, DType::F16, DType::BF16] {
         let case = Case::random(problem(logits, 50_257, DType::I64), 6, 3);
-        let packed = case.bits();
+        let expected = Expected::of(&case);
         let padded = Place::new(Layout::rows(6, 50_257).row_stride(50_304), 1);
         let classes_first = Place::new(Layout::packed(1, 50_257, 6), 0);
-        assert_eq!(case.bits_at(&padded), packed, "{logits} padded");
-        assert_eq!(case.bits_at(&classes_first), packed, "{logits} classes first");
+        for (name, place) in [("padded", padded), ("classes first", classes_first)] {
+            expected.check(&case.bits_at(&place), &place, name);
+        }
     }
 }
 
@@ -98,13 +137,17 @@ fn logits_that_overlap_themselves_are_read() {
     let window = [0.5f32, -1.0, 2.0, 0.25, 3.0];
     let rows: Vec<f64> = window.windows(3).flatten().copied().map(f64::from).collect();
     let problem = Problem::new(DType::F32, 3).reduction(Reduction::None);
-    let case = Case::new(problem.clone(), 3, rows, 1).targets(&[0, 1, 2]);
-    let plan = Plan::new(&Context::cpu(), &problem).unwrap();
-    let mut loss = [0f32; 3];
+    let mut case = Case::new(problem.clone(), 3, rows, 1).targets(&[0, 1, 2]);
+    case.problem = problem.clone(); // the loss alone
+    let plan = plan(&problem).unwrap();
+    let there = |tensor: Tensor| tensor.to(&context()).unwrap();
+    let window = there(Tensor::from_slice(&window, &[5]).unwrap());
+    let targets = there(case.targets_tensor());
+    let mut loss = there(Tensor::zeros(DType::F32, &[3]).unwrap());
     let logits = View::from(&window).layout(Layout::rows(3, 3).row_stride(1));
-    plan.run(Args::new(logits, &[0i64, 1, 2]).loss(&mut loss), &mut plan.workspace(3).unwrap())
-        .unwrap();
-    assert_eq!(loss.map(|x| u64::from(x.to_bits())).to_vec(), case.bits().loss);
+    let args = Args::new(logits, &targets).loss(&mut loss);
+    plan.run(args, &mut plan.workspace(3).unwrap()).unwrap();
+    assert_eq!(bits(&loss), case.bits().loss);
 }
 
 #[test]
@@ -113,16 +156,19 @@ fn backward_in_place_and_strided_equals_packed() {
     let case = Case::random(problem.clone(), 6, 5);
     let output = case.run();
     let place = Place::new(Layout::packed(2, 5, 3).strides([1, 6, 2]), 2);
-    let mut logits: Vec<f32> =
-        place.scatter(&case.logits, f64::NAN).into_iter().map(|x| x as f32).collect();
+    let there = |tensor: Tensor| tensor.to(&context()).unwrap();
+    let logits = place.scatter(&case.logits, f64::NAN);
     let gaps = logits.iter().filter(|x| x.is_nan()).count();
+    let mut logits = there(tensor(&logits, DType::F32, &[logits.len()]));
 
     let problem = problem.outputs(Outputs::STATS | Outputs::DLOGITS).in_place(true);
-    let plan = Plan::new(&Context::cpu(), &problem).unwrap();
-    let targets = case.targets_tensor();
-    let view = ViewMut::from(&mut logits[place.offset..]).layout(place.layout);
-    let args = BackwardArgs::in_place(view, &targets, &output.stats);
+    let plan = plan(&problem).unwrap();
+    let targets = there(case.targets_tensor());
+    let stats = there(Tensor::from_slice(&output.stats, &[12]).unwrap());
+    let view = view_mut(&mut logits, place.offset).layout(place.layout);
+    let args = BackwardArgs::in_place(view, &targets, &stats);
     plan.backward(args, &mut plan.workspace(6).unwrap()).unwrap();
+    let logits = logits.to_vec::<f32>().unwrap();
     assert_eq!(place.gather(&logits), output.dlogits.iter().map(|&x| x as f32).collect::<Vec<_>>());
     assert_eq!(logits.iter().filter(|x| x.is_nan()).count(), gaps);
 }

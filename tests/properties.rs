@@ -5,7 +5,7 @@
 mod common;
 
 use common::placed::{Bits, Place};
-use common::{Case, Output, Target, bounds, normal};
+use common::{Case, Output, Target, bounds, logit_types, normal, on_gpu, sized};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -16,7 +16,6 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use xent::{DType, Denominator, Layout, Outputs, Problem, Reduction};
 
-const ALL: &[DType] = &[DType::F32, DType::F16, DType::BF16, DType::F64];
 const FLOATS: &[DType] = &[DType::F32, DType::F16, DType::BF16];
 const INDICES: &[DType] = &[DType::I64, DType::I32, DType::U32, DType::U8];
 const TARGETS: &[DType] = &[DType::I64, DType::U8, DType::F32, DType::F16, DType::BF16];
@@ -31,7 +30,7 @@ fn problems(logits: &'static [DType], targets: &'static [DType]) -> impl Strateg
     let z_loss = prop_oneof![Just(0.0), 1e-4..0.1];
     let options = (smoothing, scale, option::of(1.0..50.0f64), z_loss);
     let rest = (any::<bool>(), any::<bool>(), select(&REDUCTIONS[..]));
-    (types, options, rest).prop_map(|(types, options, rest)| {
+    let any = (types, options, rest).prop_map(|(types, options, rest)| {
         let (logits, targets, wide_gradient, classes) = types;
         let mut problem = Problem::new(logits, classes).targets(targets).outputs(Outputs::all());
         if wide_gradient {
@@ -40,7 +39,40 @@ fn problems(logits: &'static [DType], targets: &'static [DType]) -> impl Strateg
         (problem.label_smoothing, problem.logit_scale, problem.softcap, problem.z_loss) = options;
         (problem.class_weights, problem.row_weights, problem.reduction) = rest;
         problem
+    });
+    (any, 0..4usize).prop_map(move |(any, kind)| match on_gpu() {
+        true => of_a_kind(any, logits[kind % logits.len()], targets[kind % targets.len()], kind),
+        false => any,
     })
+}
+
+/// The problem with what a kernel is compiled for from one of four kinds. A GPU takes a second
+/// for each.
+fn of_a_kind(mut problem: Problem, logits: DType, targets: DType, kind: usize) -> Problem {
+    (problem.logits, problem.targets, problem.dlogits) = (logits, targets, logits);
+    problem.classes = [3, 37, 1030, 37][kind];
+    (problem.class_weights, problem.logit_scale, problem.softcap) = match kind {
+        0 => (false, 1.0, None),
+        1 => (true, 1.0, problem.softcap.or(Some(7.0))),
+        2 => (true, problem.logit_scale * 0.9, None),
+        _ => (false, 1.0, Some(30.0)),
+    };
+    problem.label_smoothing = if kind == 1 { problem.label_smoothing.max(1e-3) } else { 0.0 };
+    problem
+}
+
+/// The problem with rows that lie alike to 128 bytes, where packed: then a GPU gives them the same
+/// bits at any place of a batch.
+fn lying_alike(mut problem: Problem) -> Problem {
+    if on_gpu() {
+        problem.classes = problem.classes.next_multiple_of(64);
+    }
+    problem
+}
+
+/// As [`cases`].
+fn cases_lying_alike(targets: &'static [DType]) -> impl Strategy<Value = Case> {
+    cases_of(problems(logit_types(), targets).prop_map(lying_alike))
 }
 
 /// Cases of a problem: up to seven rows, flat or peaked.
@@ -157,6 +189,32 @@ fn has_ties(case: &Case) -> bool {
     tied(&case.logits, sign) || matches!(&case.target, Target::Probabilities(q) if tied(q, 1.0))
 }
 
+/// Any outputs.
+fn outputs() -> impl Strategy<Value = Outputs> {
+    let few = [
+        Outputs::LOSS,
+        Outputs::LSE | Outputs::DLOGITS,
+        Outputs::STATS | Outputs::ARGMAX,
+        Outputs::ENTROPY | Outputs::CORRECT,
+    ];
+    let any = (1..=Outputs::all().bits()).prop_map(Outputs::from_bits_retain);
+    (any, select(few.to_vec())).prop_map(|(any, few)| sized(any, few))
+}
+
+/// All outputs of a run, with some of them from another one.
+fn overlay(all: Output, some: Output, outputs: Outputs) -> Output {
+    let has = |output| outputs.contains(output);
+    Output {
+        loss: if has(Outputs::LOSS) { some.loss } else { all.loss },
+        lse: if has(Outputs::LSE) { some.lse } else { all.lse },
+        stats: if has(Outputs::STATS) { some.stats } else { all.stats },
+        dlogits: if has(Outputs::DLOGITS) { some.dlogits } else { all.dlogits },
+        argmax: if has(Outputs::ARGMAX) { some.argmax } else { all.argmax },
+        correct: if has(Outputs::CORRECT) { some.correct } else { all.correct },
+        entropy: if has(Outputs::ENTROPY) { some.entropy } else { all.entropy },
+    }
+}
+
 fn floats(bits: &[u64]) -> Vec<f64> {
     bits.iter().map(|&bits| f64::from(f32::from_bits(bits as u32))).collect()
 }
@@ -173,11 +231,11 @@ fn layout(rows: (usize, usize), classes: usize, order: [usize; 3], padding: [usi
     layout
 }
 
-/// The same 1500 cases each time, or as many random ones as `PROPTEST_CASES` says.
+/// The same 1500 cases each time, on a GPU six, or as many random ones as `PROPTEST_CASES` says.
 fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let rng_seed = if asked.is_some() { RngSeed::Random } else { RngSeed::Fixed(1) };
-    let cases = asked.unwrap_or(1500);
+    let cases = asked.unwrap_or(sized(1500, 6));
     ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -257,14 +315,19 @@ proptest! {
 
     #[test]
     fn one_hot_probabilities_are_class_indices(
-        case in cases(ALL, INDICES),
+        case in cases(logit_types(), INDICES),
         targets in select(FLOATS),
     ) {
         let mut case = case;
         case.problem.label_smoothing = 0.0;
         (case.problem.class_weights, case.class_weights) = (false, None);
         let case = by_rows(case);
-        prop_assert_eq!(one_hot(&case, targets).bits(), case.bits());
+        let soft = one_hot(&case, sized(targets, case.problem.logits));
+        if on_gpu() {
+            bounds::check(&case, &soft.checked()); // by another kernel
+            return Ok(());
+        }
+        prop_assert_eq!(soft.bits(), case.bits());
     }
 
     #[test]
@@ -281,7 +344,7 @@ proptest! {
     /// Deleting them changes nothing, and nor does whatever they hold.
     #[test]
     fn ignored_rows_are_as_if_they_were_not_there(
-        case in cases(ALL, INDICES),
+        case in cases_lying_alike(INDICES),
         ignored in vec(any::<bool>(), 7),
         rubbish in select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 6e4]),
     ) {
@@ -308,9 +371,13 @@ proptest! {
 
     #[test]
     fn a_row_does_not_depend_on_its_batch(
-        case in cases_of(problems(ALL, TARGETS).prop_map(|p| p.reduction(Reduction::None))),
+        case in cases_lying_alike(TARGETS),
         seed: u64,
     ) {
+        let mut case = case;
+        if case.problem.reduction != Reduction::None {
+            (case.problem.reduction, case.dloss) = (Reduction::None, None);
+        }
         let bits = case.bits();
         let mut order: Vec<usize> = (0..case.rows).collect();
         order.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -324,7 +391,7 @@ proptest! {
 
     #[test]
     fn a_nan_stays_in_its_row(
-        case in cases_of(problems(ALL, TARGETS).prop_map(|p| p.reduction(Reduction::None))),
+        case in cases_of(problems(logit_types(), TARGETS).prop_map(|p| p.reduction(Reduction::None))),
         at in any::<prop::sample::Index>(),
         poison in select(vec![f64::NAN, f64::INFINITY]),
     ) {
@@ -348,7 +415,7 @@ proptest! {
     }
 
     #[test]
-    fn in_place_is_out_of_place(case in cases(ALL, TARGETS)) {
+    fn in_place_is_out_of_place(case in cases(logit_types(), TARGETS)) {
         let mut case = case;
         case.problem.dlogits = case.problem.logits;
         let expected = case.bits();
@@ -356,10 +423,11 @@ proptest! {
         prop_assert_eq!(case.bits(), expected);
     }
 
-    /// (outer, classes, inner) in any order, each axis padded, is the same rows packed.
+    /// (outer, classes, inner) in any order, each axis padded, is the same rows packed; on a GPU but
+    /// for the last bits.
     #[test]
     fn any_axis_may_hold_the_classes(
-        case in cases(ALL, TARGETS),
+        case in cases(logit_types(), TARGETS),
         order in Just([0, 1, 2]).prop_shuffle(),
         padding in prop::array::uniform3(0..5usize),
         offset in 0..4usize,
@@ -371,7 +439,11 @@ proptest! {
         for inner in (1..=case.rows).filter(|inner| case.rows % inner == 0) {
             let rows = (case.rows / inner, inner);
             let layout = layout(rows, case.problem.classes, order, padding);
-            prop_assert_eq!(&case.bits_at(&Place::new(layout, offset)), &expected);
+            let bits = case.bits_at(&Place::new(layout, offset));
+            match on_gpu() {
+                true => bounds::check(&case, &bits.output(case.problem.dlogits)),
+                false => prop_assert_eq!(&bits, &expected),
+            }
         }
     }
 
@@ -382,12 +454,18 @@ proptest! {
         case.problem.label_smoothing = 0.0;
         let without = case.run();
         case.problem.label_smoothing = if negative { -0.0 } else { 1e-300 };
-        prop_assert_eq!(case.run(), without);
+        match on_gpu() && !negative {
+            true => {
+                case.check(); // by another kernel
+                bounds::check(&case, &without);
+            }
+            false => prop_assert_eq!(case.run(), without),
+        }
     }
 
     #[test]
     fn weights_of_one_are_no_weights(
-        case in cases(ALL, TARGETS),
+        case in cases(logit_types(), TARGETS),
         of_classes: bool,
         of_rows: bool,
     ) {
@@ -430,14 +508,20 @@ proptest! {
 
     #[test]
     fn an_output_does_not_depend_on_which_others_are_asked_for(
-        case in cases(ALL, TARGETS),
-        outputs in (1..=Outputs::all().bits()).prop_map(Outputs::from_bits_retain),
+        case in cases(logit_types(), TARGETS),
+        outputs in outputs(),
     ) {
         let mut case = case;
         let all = case.bits();
         case.problem.outputs = outputs;
         if !outputs.contains(Outputs::DLOGITS) {
             case.dloss = None;
+        }
+        if on_gpu() {
+            let some = case.run(); // by another kernel
+            case.problem.outputs = Outputs::all();
+            bounds::check(&case, &overlay(case.run(), some, outputs));
+            return Ok(());
         }
         let asked = |output, bits: Vec<u64>| if outputs.contains(output) { bits } else { vec![] };
         prop_assert_eq!(case.bits(), Bits {
@@ -453,7 +537,7 @@ proptest! {
 
     #[test]
     fn an_upstream_gradient_of_one_value_is_that_for_each_row(
-        case in cases_of(problems(ALL, TARGETS).prop_map(|p| p.reduction(Reduction::None))),
+        case in cases_of(problems(logit_types(), TARGETS).prop_map(|p| p.reduction(Reduction::None))),
         value in prop_oneof![Just(1.0f32), -10.0f32..10.0],
     ) {
         let one = case.clone().dloss(&[value]).bits();
@@ -468,7 +552,7 @@ proptest! {
     /// The z-loss has a denominator of its own unless one is given, so it is off with weights.
     #[test]
     fn the_default_denominator_may_be_given(
-        case in cases_of(problems(ALL, TARGETS).prop_map(|p| p.reduction(Reduction::Mean))),
+        case in cases_of(problems(logit_types(), TARGETS).prop_map(|p| p.reduction(Reduction::Mean))),
     ) {
         let mut case = case;
         let weighted = case.class_weights.is_some() || case.row_weights.is_some();
@@ -493,7 +577,10 @@ proptest! {
     /// z is the same, and the gradient with respect to the logits has the scale as a factor.
     #[test]
     fn a_power_of_two_scales_exactly(
-        case in cases(&[DType::F32, DType::F64], TARGETS), power in -3..=3i32, negative: bool) {
+        case in cases(sized(&[DType::F32, DType::F64], &[DType::F32]), TARGETS),
+        power in -3..=3i32,
+        negative: bool,
+    ) {
         let mut case = case;
         let scale = 2f64.powi(power) * if negative { -1.0 } else { 1.0 };
         case.problem.dlogits = case.problem.logits;
@@ -501,6 +588,11 @@ proptest! {
         let mut scaled = case.clone();
         scaled.problem.logit_scale = 1.0;
         scaled.logits.iter_mut().for_each(|x| *x *= scale);
+        if on_gpu() {
+            case.check(); // by another kernel
+            scaled.check();
+            return Ok(());
+        }
         let times_scale = |bits: &mut u64| *bits = match case.problem.logits {
             DType::F64 => (f64::from_bits(*bits) * scale).to_bits(),
             _ => (f32::from_bits(*bits as u32) * scale as f32).to_bits().into(),

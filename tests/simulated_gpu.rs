@@ -1,54 +1,83 @@
 //! The whole library on a GPU that is simulated: the driver is that of `tests/driver`, which a
-//! process of its own finds as it would find NVIDIA's.
+//! process of its own finds as it would find NVIDIA's. All tests of the foundation run there, then
+//! what only a GPU has.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 #![allow(unsafe_code)] // a raw address, which is refused
 
 mod common;
 
-use common::Case;
-use common::simulated::here_or_elsewhere;
+use std::path::Path;
+use std::process::Output;
+
+use common::simulated::{Machine, here_or_elsewhere};
 use xent::{
-    Args, Context, DType, Device, DeviceKind, Error, Outputs, Plan, Problem, Reduction, Report,
-    Stream, Tensor, View,
+    Args, Context, DType, Error, Outputs, Plan, Problem, Reduction, Report, Stream, Tensor, View,
 };
 
-#[test]
-fn cases_within_their_bounds() {
-    if !here_or_elsewhere("cases_within_their_bounds") {
-        return;
-    }
-    assert_eq!(Device::auto().kind(), DeviceKind::Cuda { ordinal: 0 }, "{}", Device::auto());
-    let context = Context::auto();
-    for dtype in [DType::F32, DType::F16, DType::BF16] {
-        for targets in [DType::I64, DType::F32] {
-            for classes in [10, 1000, 5000] {
-                let problem = Problem::new(dtype, classes)
-                    .targets(targets)
-                    .label_smoothing(0.1)
-                    .z_loss(1e-3)
-                    .reduction(Reduction::Mean)
-                    .outputs(Outputs::all());
-                let case = Case::random(problem, 5, 3);
-                common::bounds::check(&case, &case.run_on(&context));
-            }
-        }
+/// The files of the foundation, and how many tests each has.
+const FOUNDATION: [(&str, usize); 10] = [
+    ("bounds", 11),
+    ("determinism", if cfg!(target_arch = "x86_64") { 10 } else { 6 }),
+    ("edge_cases", 28),
+    ("golden", 4),
+    ("gradients", 5),
+    ("invalid_input", 17),
+    ("layouts", 5),
+    ("properties", 18),
+    ("tensor", 10),
+    ("tutorials", 10),
+];
+
+/// Runs files of the foundation in processes that have the GPU, with settings of the driver. Cargo
+/// knows where they are, and has built them as this test.
+fn run(machine: &Machine, files: &[&str], settings: &[(&str, &str)]) {
+    let features = [
+        ("capi", cfg!(feature = "capi")),
+        ("cli", cfg!(feature = "cli")),
+        ("header", cfg!(feature = "header")),
+    ];
+    let features = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name);
+    let features = ["cuda"].into_iter().chain(features).collect::<Vec<_>>().join(",");
+    let executable = std::env::current_exe().unwrap();
+    // target/<folder of the profile>/deps/<test>
+    let profile = executable.ancestors().nth(2).and_then(Path::file_name).unwrap();
+    let profile = profile.to_str().map(|name| if name == "debug" { "dev" } else { name }).unwrap();
+    let mut cargo = machine.command(std::env::var_os("CARGO").unwrap_or(env!("CARGO").into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo.args(["test", "--no-fail-fast", "--no-default-features", "--features", &features]);
+    cargo.args(["--profile", profile]);
+    cargo.args(files.iter().flat_map(|file| ["--test", file]));
+    let Output { status, stdout, stderr } = cargo.envs(settings.iter().copied()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&stdout), text(&stderr));
+    assert!(status.success(), "{settings:?}: {status}\n{out}\n{err}");
+
+    // In the order of their names, as cargo runs them.
+    let results: Vec<&str> =
+        out.lines().filter_map(|line| line.strip_prefix("test result: ")).collect();
+    assert_eq!(results.len(), files.len(), "{out}");
+    for (file, result) in files.iter().zip(results) {
+        let count = FOUNDATION.iter().find(|(name, _)| name == file).unwrap().1;
+        let expected =
+            format!("ok. {count} passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+        assert!(result.starts_with(&expected), "{file}: {result}");
     }
 }
 
 #[test]
-fn tensors_move_and_are_cast() {
-    if !here_or_elsewhere("tensors_move_and_are_cast") {
-        return;
-    }
-    let context = Context::auto();
-    let x = Tensor::from_slice(&[1.0f32, -2.5, 3e5], &[3]).unwrap();
-    let there = x.to(&context).unwrap();
-    assert_eq!(there.device().kind(), DeviceKind::Cuda { ordinal: 0 });
-    assert_eq!(there.to_vec::<f32>(), Ok(vec![1.0, -2.5, 3e5]));
-    assert!(matches!(there.as_slice::<f32>(), Err(Error::Unsupported { .. })));
-    assert_eq!(there.cast(DType::F16).unwrap().to(&Context::cpu()), x.cast(DType::F16));
-    assert_eq!(there.clone(), x);
-    assert!(matches!(there.cast(DType::I32), Err(Error::Unsupported { .. })));
+fn the_foundation() {
+    let Some(machine) = Machine::new() else { return };
+    run(&machine, &FOUNDATION.map(|(file, _)| file), &[]);
+    // Approximations of a GPU are off by more than nothing; and in another order of work.
+    let noise = [("XENT_SIM_NOISE", "1"), ("XENT_SIM_SEED", "7")];
+    run(&machine, &["bounds", "determinism"], &noise);
+}
+
+#[test]
+fn a_gpu_without_clusters() {
+    let Some(machine) = Machine::new() else { return };
+    let older = [("XENT_SIM_DEVICES", "8.0"), ("XENT_SIM_SEED", "3")];
+    run(&machine, &["layouts", "tensor"], &older);
 }
 
 #[test]
@@ -113,33 +142,4 @@ fn wrong_targets_are_reported() {
     assert!(
         gradient[..3].iter().all(|g| g.is_finite()) && gradient[3..6].iter().all(|g| g.is_nan())
     );
-}
-
-/// The class axis anywhere: the results are those of the CPU's layout tests.
-#[test]
-fn any_layout() {
-    if !here_or_elsewhere("any_layout") {
-        return;
-    }
-    let context = Context::auto();
-    let problem = Problem::new(DType::F32, 4).outputs(Outputs::LOSS | Outputs::DLOGITS);
-    let numbers: Vec<f32> = (0..24).map(|i| (i * 7 % 11) as f32 / 3.0).collect();
-    let run = |context: &Context| {
-        let plan = Plan::new(context, &problem).unwrap();
-        let logits = Tensor::from_slice(&numbers, &[2, 4, 3]).unwrap().to(context).unwrap();
-        let targets =
-            Tensor::from_slice(&[0i64, 1, 2, 3, 0, 1], &[6]).unwrap().to(context).unwrap();
-        let mut loss = Tensor::zeros(DType::F32, &[1]).unwrap().to(context).unwrap();
-        let mut dlogits = Tensor::zeros(DType::F32, &[2, 4, 3]).unwrap().to(context).unwrap();
-        let args = Args::new(logits.with_classes(1).unwrap(), &targets)
-            .loss(&mut loss)
-            .dlogits(dlogits.with_classes_mut(1).unwrap());
-        plan.run(args, &mut plan.workspace(6).unwrap()).unwrap();
-        (loss.to_vec::<f32>().unwrap()[0], dlogits.to_vec::<f32>().unwrap())
-    };
-    let (here, there) = (run(&Context::cpu()), run(&context));
-    assert!((here.0 - there.0).abs() <= 1e-6 * here.0);
-    for (a, b) in here.1.iter().zip(&there.1) {
-        assert!((a - b).abs() <= 1e-6 * a.abs(), "{a} {b}");
-    }
 }

@@ -1,8 +1,11 @@
 //! `Tensor`, and what a device says of itself.
 
+mod common;
+
+use common::{context, on_gpu, plan};
 use xent::{
-    Args, Context, ContextOptions, DType, Device, DeviceKind, Error, Layout, Outputs, Plan,
-    Problem, Tensor, bf16, f16,
+    Args, Context, ContextOptions, DType, Device, DeviceKind, Error, Layout, Outputs, Problem,
+    Tensor, bf16, f16,
 };
 
 const ALL: [DType; 8] = [
@@ -16,18 +19,24 @@ const ALL: [DType; 8] = [
     DType::U8,
 ];
 
+/// A copy on the device of the process.
+fn there(x: Tensor) -> Tensor {
+    x.to(&context()).unwrap()
+}
+
 #[test]
 fn zeros_have_their_type_shape_and_device() {
     for dtype in ALL {
-        let x = Tensor::zeros(dtype, &[2, 0, 3]).unwrap();
+        let x = there(Tensor::zeros(dtype, &[2, 0, 3]).unwrap());
         assert_eq!((x.dtype(), x.len(), x.is_empty()), (dtype, 0, true));
-        let x = Tensor::zeros(dtype, &[2, 3]).unwrap();
+        let x = there(Tensor::zeros(dtype, &[2, 3]).unwrap());
         assert_eq!((x.dtype(), x.shape(), x.len()), (dtype, &[2, 3][..], 6));
-        assert_eq!((x.device().kind(), x.is_empty()), (DeviceKind::Cpu, false));
-        let scalar = Tensor::zeros(dtype, &[]).unwrap();
+        assert_eq!((x.device(), x.is_empty()), (context().device(), false));
+        let scalar = there(Tensor::zeros(dtype, &[]).unwrap());
         assert_eq!((scalar.shape().len(), scalar.len()), (0, 1));
     }
-    assert_eq!(Tensor::zeros(DType::I32, &[2]).unwrap().to_vec::<i32>(), Ok(vec![0, 0]));
+    let zeros = there(Tensor::zeros(DType::I32, &[2]).unwrap());
+    assert_eq!(zeros.to_vec::<i32>(), Ok(vec![0, 0]));
 }
 
 #[test]
@@ -43,10 +52,35 @@ fn elements_come_back_as_the_type_that_they_are() {
 }
 
 #[test]
+fn copies_on_any_device_are_equal_and_apart() {
+    let x = Tensor::from_slice(&[1i64, -2, 3], &[3]).unwrap();
+    let (a, b) = (there(x.clone()), there(x.clone()));
+    for copy in [a.clone(), a.to(&Context::cpu()).unwrap(), b] {
+        assert_eq!((&copy, copy.to_vec::<i64>()), (&x, Ok(vec![1, -2, 3])));
+        assert_ne!(copy.as_ptr(), a.as_ptr());
+    }
+    assert_eq!(a.clone().device(), context().device());
+    assert_ne!(a, Tensor::from_slice(&[1i64, -2, 4], &[3]).unwrap());
+    assert_ne!(a, Tensor::from_slice(&[1i64, -2, 3], &[1, 3]).unwrap());
+    // Elements of a GPU are not here.
+    let not_here = matches!(a.as_slice::<i64>(), Err(Error::Unsupported { .. }));
+    assert_eq!(not_here, on_gpu());
+    assert_eq!(not_here, there(x).as_mut_slice::<i64>().is_err());
+}
+
+#[test]
 fn errors_name_what_was_given_and_what_is_needed() {
     let x = Tensor::from_slice(&[1f32, 2.0], &[2]).unwrap();
     let mut y = x.clone();
+    let mut z = there(x.clone());
     let texts = [
+        (z.to_vec::<i64>().err(), "tensor: got f32, but i64 is needed"),
+        (
+            z.cast(DType::U8).err(),
+            "a cast from f32 to u8: not supported; casts are between floating-point types",
+        ),
+        (z.with_classes(1).err(), "axis: 1 is not allowed; it must be in [0, 1)"),
+        (z.with_classes_mut(9).err(), "axis: 9 is not allowed; it must be in [0, 1)"),
         (x.as_slice::<f64>().err(), "tensor: got f32, but f64 is needed"),
         (y.as_mut_slice::<f16>().err(), "tensor: got f32, but f16 is needed"),
         (x.to_vec::<i64>().err(), "tensor: got f32, but i64 is needed"),
@@ -107,7 +141,8 @@ fn casts_round_to_nearest_even() {
         (0.1, DType::F64, 0.1),
     ];
     for (x, dtype, expected) in cases {
-        let cast = Tensor::from_slice(&[x], &[1]).unwrap().cast(dtype).unwrap();
+        let cast = there(Tensor::from_slice(&[x], &[1]).unwrap()).cast(dtype).unwrap();
+        assert_eq!(cast.device(), context().device());
         assert_eq!((cast.dtype(), cast.shape()), (dtype, &[1][..]));
         let wide = cast.cast(DType::F64).unwrap().to_vec::<f64>().unwrap()[0];
         assert_eq!(wide.to_bits(), expected.to_bits(), "{x:e} as {dtype} is {wide:e}");
@@ -118,17 +153,17 @@ fn casts_round_to_nearest_even() {
 #[test]
 fn casts_round_once() {
     let x = 1.0 + 2f64.powi(-8) + 2f64.powi(-40);
-    let cast = Tensor::from_slice(&[x], &[1]).unwrap().cast(DType::BF16).unwrap();
+    let cast = there(Tensor::from_slice(&[x], &[1]).unwrap()).cast(DType::BF16).unwrap();
     assert_eq!(cast.to_vec::<bf16>().unwrap()[0].to_f64(), 1.0 + 2f64.powi(-7));
     let x = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
-    let cast = Tensor::from_slice(&[x], &[1]).unwrap().cast(DType::F16).unwrap();
+    let cast = there(Tensor::from_slice(&[x], &[1]).unwrap()).cast(DType::F16).unwrap();
     assert_eq!(cast.to_vec::<f16>().unwrap()[0].to_f64(), 1.0 + 2f64.powi(-10));
 }
 
 #[test]
 fn casts_there_and_back_are_exact() {
     let numbers = [0.0, -0.0, 1.5, -1024.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
-    let x = Tensor::from_slice(&numbers, &[7]).unwrap();
+    let x = there(Tensor::from_slice(&numbers, &[7]).unwrap());
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         let back = x.cast(dtype).unwrap().cast(DType::F64).unwrap().to_vec::<f64>().unwrap();
         let same = |(a, b): (&f64, &f64)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
@@ -144,16 +179,16 @@ fn any_axis_can_hold_the_classes() {
     assert_eq!(Layout::axis(&[2, 3, 4], 2), Ok(Layout::packed(6, 4, 1)));
 
     let problem = Problem::new(DType::F32, 3).outputs(Outputs::ARGMAX | Outputs::DLOGITS);
-    let plan = Plan::new(&Context::auto(), &problem).unwrap();
+    let plan = plan(&problem).unwrap();
     let mut logits = vec![0f32; 24];
     let class = |row: usize| row % 3;
     for row in 0..8 {
         logits[row / 4 * 12 + class(row) * 4 + row % 4] = 1.0;
     }
-    let logits = Tensor::from_slice(&logits, &[2, 3, 4]).unwrap();
-    let mut dlogits = Tensor::zeros(DType::F32, &[2, 3, 4]).unwrap();
-    let targets = Tensor::zeros(DType::I64, &[8]).unwrap();
-    let mut argmax = Tensor::zeros(DType::I64, &[2, 4]).unwrap();
+    let logits = there(Tensor::from_slice(&logits, &[2, 3, 4]).unwrap());
+    let mut dlogits = there(Tensor::zeros(DType::F32, &[2, 3, 4]).unwrap());
+    let targets = there(Tensor::zeros(DType::I64, &[8]).unwrap());
+    let mut argmax = there(Tensor::zeros(DType::I64, &[2, 4]).unwrap());
     let args = Args::new(logits.with_classes(1).unwrap(), &targets)
         .dlogits(dlogits.with_classes_mut(1).unwrap())
         .argmax(&mut argmax);
@@ -176,16 +211,19 @@ fn a_device_says_what_it_is_and_why() {
         assert_eq!(auto.kind(), DeviceKind::Cpu);
         assert!(reason.contains("NVIDIA") || reason.contains("CUDA"), "{reason}");
         assert_eq!(auto.to_string(), format!("CPU ({reason})"));
+    } else {
+        assert_eq!(auto.kind(), DeviceKind::Cuda { ordinal: 0 });
+        assert_eq!(auto.to_string(), "CUDA 0");
     }
+    assert!(!on_gpu() || auto.fallback_reason().is_none());
     assert_eq!(Context::auto().device(), &auto);
     assert_eq!(Context::cpu().device(), &Device::cpu());
     assert_eq!(ContextOptions::default().device, auto);
     match Device::cuda(3) {
         Ok(device) => assert_eq!(device.to_string(), "CUDA 3"),
         Err(error) => {
-            assert!(matches!(error, Error::Unsupported { .. }));
-            let text = error.to_string();
-            assert!(text.contains("CUDA device 3") && text.contains("use the CPU"), "{text}");
+            assert!(matches!(error, Error::Unavailable { .. }));
+            assert!(error.to_string().starts_with("CUDA device 3: "), "{error}");
         }
     }
 }

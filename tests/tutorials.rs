@@ -149,7 +149,7 @@ fn row_13_f32_probabilities_with_f64_logits() {
         q[10 * row + class] = 1.0;
     }
     let problem = Problem::new(DType::F64, 10).targets(DType::F32).reduction(Reduction::Sum);
-    let plan = Plan::new(&Context::cpu(), &problem).unwrap();
+    let plan = Plan::new(&Context::cpu(), &problem).unwrap(); // no GPU has f64 logits
     let mut loss = [0f64];
     let args = Args::new(&logits, &q).loss(&mut loss);
     plan.run(args, &mut plan.workspace(4).unwrap()).unwrap();

@@ -2,7 +2,7 @@
 //! [`reference`] is the same in `f64`, as plain as the formulas.
 
 mod batch;
-mod float_env;
+pub(crate) mod float_env;
 mod gradient;
 mod kernel;
 mod lanes;

@@ -13,16 +13,99 @@ pub mod placed;
 pub mod raw;
 pub mod simulated;
 pub mod standin;
+pub mod wrong;
 
+use std::cell::RefCell;
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use xent::reference::{Inputs, Results, Targets};
 use xent::{
     Args, BackwardArgs, Context, DType, DeviceKind, Layout, Outputs, Plan, Problem, Reduction,
-    Tensor, View, ViewMut,
+    Report, Stream, Tensor, View, ViewMut,
 };
 
 pub use case::{Case, Output, Target, normal, round};
+
+/// What a case reads, in memory of a device.
+struct InputTensors {
+    logits: Tensor,
+    targets: Tensor,
+    class_weights: Option<Tensor>,
+    row_weights: Option<Tensor>,
+    dloss: Option<Tensor>,
+}
+
+/// Gives arguments those of some buffers that are there.
+macro_rules! give {
+    ($args:ident, $($field:ident: $buffer:expr),*) => {$(
+        if let Some(buffer) = $buffer {
+            $args = $args.$field(buffer);
+        }
+    )*};
+}
+
+/// Says to the tests of a process that they have the GPU of a [`simulated::Machine`].
+const GPU: &str = "XENT_TEST_GPU";
+
+/// Whether the tests of this process run on a GPU.
+pub fn on_gpu() -> bool {
+    std::env::var_os(GPU).is_some()
+}
+
+/// The device that they run on, else the CPU on all processors.
+pub fn context() -> Context {
+    let context = if on_gpu() { Context::auto() } else { Context::cpu() };
+    let is_gpu = context.device().kind() != DeviceKind::Cpu;
+    assert_eq!(is_gpu, on_gpu(), "the device is {}", context.device());
+    context
+}
+
+/// A plan on it. The last one of each thread is kept: a GPU's takes a while to load.
+pub fn plan(problem: &Problem) -> xent::Result<Plan> {
+    thread_local! {
+        static LAST: RefCell<Option<Plan>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some(plan) if plan.problem() == problem => Ok(plan.clone()),
+        _ => plan_on(&context(), problem).inspect(|plan| *last = Some(plan.clone())),
+    })
+}
+
+/// A plan. One thread makes one at a time: what NVRTC makes for one, others find in the cache.
+pub fn plan_on(context: &Context, problem: &Problem) -> xent::Result<Plan> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _alone = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    Plan::new(context, problem)
+}
+
+/// The types of logits that it computes.
+pub fn logit_types() -> &'static [DType] {
+    match on_gpu() {
+        true => &[DType::F32, DType::F16, DType::BF16],
+        false => &[DType::F32, DType::F16, DType::BF16, DType::F64],
+    }
+}
+
+/// How much of something there is to be: less on a simulated GPU, which takes a second for each new
+/// problem, and ten times as long for the numbers of a run.
+pub fn sized<T>(cpu: T, gpu: T) -> T {
+    if on_gpu() { gpu } else { cpu }
+}
+
+/// What a test loops over: all on the CPU, on a GPU so many of them, always the same.
+pub fn thinned<T>(all: impl IntoIterator<Item = T>, on_a_gpu: usize) -> Vec<T> {
+    let mut all: Vec<T> = all.into_iter().collect();
+    let count = sized(all.len(), on_a_gpu.min(all.len()));
+    let kept = rand::seq::index::sample(&mut StdRng::seed_from_u64(1), all.len(), count);
+    let mut is_kept = vec![false; all.len()];
+    kept.into_iter().for_each(|index| is_kept[index] = true);
+    let mut is_kept = is_kept.into_iter();
+    all.retain(|_| is_kept.next() == Some(true));
+    all
+}
 
 impl Case {
     /// Rows of normally distributed logits, with targets of the type that the problem names, and
@@ -41,128 +124,68 @@ impl Case {
         self
     }
 
+    /// Numbers as a tensor, (rows, classes).
+    fn matrix(&self, x: &[f64], dtype: DType) -> Tensor {
+        tensor(x, dtype, &[self.rows, self.problem.classes])
+    }
+
     /// The logits as a tensor of their type, (rows, classes).
     pub fn logits_tensor(&self) -> Tensor {
-        tensor(&self.logits, self.problem.logits, &[self.rows, self.problem.classes])
+        self.matrix(&self.logits, self.problem.logits)
     }
 
     /// The targets as a tensor of their type.
     pub fn targets_tensor(&self) -> Tensor {
         match &self.target {
             Target::Classes(classes) => indices(classes, self.problem.targets),
-            Target::Probabilities(q) => {
-                tensor(q, self.problem.targets, &[self.rows, self.problem.classes])
-            }
+            Target::Probabilities(q) => self.matrix(q, self.problem.targets),
         }
     }
 
-    /// Runs the case on all processors.
+    /// Runs the case on the device of the process, with whichever outputs its problem names.
     pub fn run(&self) -> Output {
-        self.run_on(&Context::cpu())
+        self.try_run().unwrap()
     }
 
-    /// Runs the case, with whichever outputs its problem names.
-    pub fn run_on(&self, context: &Context) -> Output {
-        self.try_run_on(context).unwrap()
+    pub fn try_run(&self) -> xent::Result<Output> {
+        self.run_with(None)
     }
 
-    pub fn try_run_on(&self, context: &Context) -> xent::Result<Output> {
-        if context.device().kind() != DeviceKind::Cpu {
-            return self.run_on_gpu(context);
-        }
-        let (problem, rows, classes) = (&self.problem, self.rows, self.problem.classes);
-        let plan = Plan::new(context, problem)?;
-        let logits = self.logits_tensor();
-        let targets = self.targets_tensor();
-        let mut output = Output::default();
+    /// What a run on a GPU gives, with its report.
+    pub fn run_reported(&self) -> (Output, Report) {
+        let none = Tensor::zeros(DType::I64, &[Report::LEN]).unwrap();
+        let mut report = none.to(&context()).unwrap();
+        let output = self.run_with(Some(&mut report)).unwrap();
+        (output, plan(&self.problem).unwrap().report(&report, Stream::default()).unwrap())
+    }
+
+    /// What a run does not write is NaN, or `i64::MIN`.
+    fn run_with(&self, report: Option<&mut Tensor>) -> xent::Result<Output> {
+        let (problem, rows) = (&self.problem, self.rows);
+        let (there, plan) = (context(), plan(problem)?);
+        let output = |output, unwritten: Tensor| {
+            problem.outputs.contains(output).then(|| unwritten.to(&there)).transpose()
+        };
+        let floats = |name, len| {
+            output(name, Tensor::from_slice(&vec![f32::from_bits(u32::MAX); len], &[len])?)
+        };
+        let integers = |name, len| output(name, Tensor::from_slice(&vec![i64::MIN; len], &[len])?);
         let losses = if problem.reduction == Reduction::None { rows } else { 1 };
-        let mut dlogits = Tensor::zeros(problem.dlogits, &[rows, classes])?;
-        let mut correct = [0];
+        let mut loss = floats(Outputs::LOSS, losses)?;
+        let mut lse = floats(Outputs::LSE, rows)?;
+        let mut stats = floats(Outputs::STATS, 2 * rows)?;
+        let mut entropy = floats(Outputs::ENTROPY, rows)?;
+        let mut argmax = integers(Outputs::ARGMAX, rows)?;
+        let mut correct = integers(Outputs::CORRECT, 1)?;
+        let unwritten = vec![f64::NAN; self.logits.len()];
+        let mut dlogits = output(Outputs::DLOGITS, self.matrix(&unwritten, problem.dlogits))?;
 
-        let mut args = Args::new(&logits, &targets).denominator(self.denominator);
-        if let Some(weights) = &self.class_weights {
-            args = args.class_weights(weights);
-        }
-        if let Some(weights) = &self.row_weights {
-            args = args.row_weights(weights);
-        }
-        if let Some(dloss) = &self.dloss {
-            args = args.dloss(dloss);
-        }
-        let outputs = problem.outputs;
-        let column = |column: &mut Vec<f32>, name, len| {
-            let wanted = outputs.contains(name);
-            column.resize(if wanted { len } else { 0 }, f32::from_bits(u32::MAX));
-            wanted
-        };
-        if column(&mut output.loss, Outputs::LOSS, losses) {
-            args = args.loss(&mut output.loss);
-        }
-        if column(&mut output.lse, Outputs::LSE, rows) {
-            args = args.lse(&mut output.lse);
-        }
-        if column(&mut output.stats, Outputs::STATS, 2 * rows) {
-            args = args.stats(&mut output.stats);
-        }
-        if column(&mut output.entropy, Outputs::ENTROPY, rows) {
-            args = args.entropy(&mut output.entropy);
-        }
-        if outputs.contains(Outputs::DLOGITS) {
-            args = args.dlogits(&mut dlogits);
-        }
-        if outputs.contains(Outputs::ARGMAX) {
-            output.argmax = vec![i64::MIN; rows];
-            args = args.argmax(&mut output.argmax);
-        }
-        if outputs.contains(Outputs::CORRECT) {
-            args = args.correct(&mut correct);
-        }
-        plan.run(args, &mut plan.workspace(rows).unwrap())?;
-        if outputs.contains(Outputs::DLOGITS) {
-            output.dlogits = widen(&dlogits);
-        }
-        output.correct = correct[0];
-        Ok(output)
-    }
-
-    /// The same with all buffers in memory of a GPU.
-    fn run_on_gpu(&self, context: &Context) -> xent::Result<Output> {
-        let (problem, rows, classes) = (&self.problem, self.rows, self.problem.classes);
-        let plan = Plan::new(context, problem)?;
-        let outputs = problem.outputs;
-        let make = |wanted: bool, dtype, shape: &[usize]| {
-            wanted.then(|| Tensor::zeros(dtype, shape)?.to(context)).transpose()
-        };
-        let floats = |x: &Option<Vec<f32>>| {
-            let copy = |x: &Vec<f32>| Tensor::from_slice(x, &[x.len()])?.to(context);
-            x.as_ref().map(copy).transpose()
-        };
-        let has = |output| outputs.contains(output);
-        let losses = if problem.reduction == Reduction::None { rows } else { 1 };
-        let logits = self.logits_tensor().to(context)?;
-        let targets = self.targets_tensor().to(context)?;
-        let class_weights = floats(&self.class_weights)?;
-        let row_weights = floats(&self.row_weights)?;
-        let dloss = floats(&self.dloss)?;
-        let mut loss = make(has(Outputs::LOSS), DType::F32, &[losses])?;
-        let mut lse = make(has(Outputs::LSE), DType::F32, &[rows])?;
-        let mut stats = make(has(Outputs::STATS), DType::F32, &[2 * rows])?;
-        let mut entropy = make(has(Outputs::ENTROPY), DType::F32, &[rows])?;
-        let mut dlogits = make(has(Outputs::DLOGITS), problem.dlogits, &[rows, classes])?;
-        let mut argmax = make(has(Outputs::ARGMAX), DType::I64, &[rows])?;
-        let mut correct = make(has(Outputs::CORRECT), DType::I64, &[1])?;
-
-        let mut args = Args::new(&logits, &targets).denominator(self.denominator);
-        macro_rules! set {
-            ($($name:ident: $tensor:expr),*) => {
-                $(if let Some(tensor) = $tensor {
-                    args = args.$name(tensor);
-                })*
-            };
-        }
-        set!(class_weights: &class_weights, row_weights: &row_weights, dloss: &dloss);
-        set!(loss: &mut loss, lse: &mut lse, stats: &mut stats, entropy: &mut entropy);
-        set!(dlogits: &mut dlogits, argmax: &mut argmax, correct: &mut correct);
+        let inputs = self.inputs(&there)?;
+        let mut args = Args::new(&inputs.logits, &inputs.targets).denominator(self.denominator);
+        give!(args, class_weights: &inputs.class_weights, row_weights: &inputs.row_weights);
+        give!(args, dloss: &inputs.dloss, loss: &mut loss, lse: &mut lse, stats: &mut stats);
+        give!(args, entropy: &mut entropy, argmax: &mut argmax, correct: &mut correct);
+        give!(args, dlogits: &mut dlogits, report: report);
         plan.run(args, &mut plan.workspace(rows)?)?;
 
         let floats = |x: Option<Tensor>| x.map_or(Ok(vec![]), |x| x.to_vec::<f32>());
@@ -171,7 +194,7 @@ impl Case {
             loss: floats(loss)?,
             lse: floats(lse)?,
             stats: floats(stats)?,
-            dlogits: dlogits.map_or(vec![], |dlogits| widen(&dlogits)),
+            dlogits: dlogits.as_ref().map_or(vec![], widen),
             argmax: integers(argmax)?,
             correct: integers(correct)?.first().copied().unwrap_or(0),
             entropy: floats(entropy)?,
@@ -180,28 +203,42 @@ impl Case {
 
     /// The gradient from the statistics of a run.
     pub fn backward(&self, stats: &[f32]) -> Vec<f64> {
-        let (rows, classes) = (self.rows, self.problem.classes);
-        let plan = Plan::new(&Context::cpu(), &self.problem).unwrap();
-        let (logits, targets) = (self.logits_tensor(), self.targets_tensor());
-        let mut dlogits = Tensor::zeros(self.problem.dlogits, &[rows, classes]).unwrap();
-        let mut args =
-            BackwardArgs::new(&logits, &targets, stats, &mut dlogits).denominator(self.denominator);
-        if let Some(weights) = &self.class_weights {
-            args = args.class_weights(weights);
-        }
-        if let Some(weights) = &self.row_weights {
-            args = args.row_weights(weights);
-        }
-        if let Some(dloss) = &self.dloss {
-            args = args.dloss(dloss);
-        }
-        plan.backward(args, &mut plan.workspace(rows).unwrap()).unwrap();
+        let (there, plan) = (context(), plan(&self.problem).unwrap());
+        let inputs = self.inputs(&there).unwrap();
+        let stats = Tensor::from_slice(stats, &[stats.len()]).unwrap().to(&there).unwrap();
+        let unwritten = vec![f64::NAN; self.logits.len()];
+        let mut dlogits = self.matrix(&unwritten, self.problem.dlogits).to(&there).unwrap();
+        let mut args = BackwardArgs::new(&inputs.logits, &inputs.targets, &stats, &mut dlogits)
+            .denominator(self.denominator);
+        give!(args, class_weights: &inputs.class_weights, row_weights: &inputs.row_weights);
+        give!(args, dloss: &inputs.dloss);
+        plan.backward(args, &mut plan.workspace(self.rows).unwrap()).unwrap();
         widen(&dlogits)
+    }
+
+    /// What a run reads, in memory of a device.
+    fn inputs(&self, there: &Context) -> xent::Result<InputTensors> {
+        let floats = |x: &Option<Vec<f32>>| {
+            let copy = |x: &Vec<f32>| Tensor::from_slice(x, &[x.len()])?.to(there);
+            x.as_ref().map(copy).transpose()
+        };
+        Ok(InputTensors {
+            logits: self.logits_tensor().to(there)?,
+            targets: self.targets_tensor().to(there)?,
+            class_weights: floats(&self.class_weights)?,
+            row_weights: floats(&self.row_weights)?,
+            dloss: floats(&self.dloss)?,
+        })
     }
 
     /// Runs the case and holds every output against the reference and the promised bounds; the
     /// gradient also from the statistics.
     pub fn check(&self) {
+        self.checked();
+    }
+
+    /// The same, and what the run gave.
+    pub fn checked(&self) -> Output {
         let output = self.run();
         bounds::check(self, &output);
         let backward = self.backward(&output.stats);
@@ -209,11 +246,13 @@ impl Case {
             let same = a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan();
             assert!(same, "fused {a:e} and separate {b:e} differ at {index} of {:?}", self.problem);
         }
+        output
     }
 }
 
 /// Runs `f64` logits of this layout through a plan, with what else the reference would get, in the
-/// order of the layout. The gradient from the statistics is the same, bit for bit.
+/// order of the layout. On the CPU: no GPU computes them. The gradient from the statistics is the
+/// same, bit for bit.
 pub fn run_f64(problem: &Problem, layout: Layout, inputs: &Inputs<'_>) -> Results {
     let problem = problem.clone().outputs(Outputs::all());
     let rows = layout.outer * layout.inner;

@@ -1,9 +1,10 @@
 //! Runs with their tensors wherever a test wants them, for logits of every type, compared by bits.
+#![allow(unsafe_code)] // views that begin inside a tensor
 
 use half::{bf16, f16};
-use xent::{Args, Context, DType, Layout, Outputs, Plan, Reduction, Tensor, View, ViewMut};
+use xent::{Args, Context, DType, Layout, Outputs, Reduction, Tensor, View, ViewMut};
 
-use super::{Case, Target, tensor};
+use super::{Case, Output, Target, context, plan, plan_on, tensor};
 
 /// Where logits, their gradient and probabilities lie in their buffers.
 #[derive(Clone, Debug)]
@@ -71,20 +72,42 @@ impl Place {
     }
 }
 
+impl Bits {
+    /// What they stand for, where the logits are not `f64`.
+    pub fn output(&self, dlogits: DType) -> Output {
+        let floats = |bits: &[u64]| bits.iter().map(|&bits| f32::from_bits(bits as u32)).collect();
+        let gradient = |&bits: &u64| match dlogits {
+            DType::F16 => f16::from_bits(bits as u16).to_f64(),
+            DType::BF16 => bf16::from_bits(bits as u16).to_f64(),
+            _ => f32::from_bits(bits as u32).into(),
+        };
+        Output {
+            loss: floats(&self.loss),
+            lse: floats(&self.lse),
+            stats: floats(&self.stats),
+            dlogits: self.dlogits.iter().map(gradient).collect(),
+            argmax: self.argmax.iter().map(|&row| row as i64).collect(),
+            correct: self.correct.first().map_or(0, |&rows| rows as i64),
+            entropy: floats(&self.entropy),
+        }
+    }
+}
+
 impl Case {
-    /// Runs the case packed, on all processors.
+    /// Runs the case packed, on the device of the process.
     pub fn bits(&self) -> Bits {
         self.bits_at(&Place::packed(self.rows, self.problem.classes))
     }
 
     /// Runs the case with its tensors at a place.
     pub fn bits_at(&self, place: &Place) -> Bits {
-        self.bits_on(&Context::cpu(), place)
+        let plan = plan(&self.problem).unwrap();
+        self.bits_of(place, |args| plan.run(args, &mut plan.workspace(self.rows).unwrap()))
     }
 
-    /// Runs the case with its tensors at a place, on the threads of a context.
+    /// Runs the case with its tensors at a place, on the threads of a context, or on its GPU.
     pub fn bits_on(&self, context: &Context, place: &Place) -> Bits {
-        let plan = Plan::new(context, &self.problem).unwrap();
+        let plan = plan_on(context, &self.problem).unwrap();
         self.bits_of(place, |args| plan.run(args, &mut plan.workspace(self.rows).unwrap()))
     }
 
@@ -92,19 +115,20 @@ impl Case {
     /// inputs, must come back as they were.
     pub fn bits_of(&self, place: &Place, run: impl FnOnce(Args<'_>) -> xent::Result<()>) -> Bits {
         let (problem, rows) = (&self.problem, self.rows);
-        let companion = problem.logits.companion();
+        let (companion, device) = (problem.logits.companion(), context());
+        let there = |tensor: Tensor| tensor.to(&device).unwrap();
         let placed = |elements: &[f64], dtype| {
             let buffer = place.scatter(elements, f64::NAN);
-            tensor(&buffer, dtype, &[buffer.len()])
+            there(tensor(&buffer, dtype, &[buffer.len()]))
         };
         let column = |column: &Option<Vec<f32>>| {
             let wide: Option<Vec<f64>> =
                 column.as_ref().map(|c| c.iter().copied().map(f64::from).collect());
-            wide.map(|wide| tensor(&wide, companion, &[wide.len()]))
+            wide.map(|wide| there(tensor(&wide, companion, &[wide.len()])))
         };
         let mut logits = placed(&self.logits, problem.logits);
         let targets = match &self.target {
-            Target::Classes(_) => self.targets_tensor(),
+            Target::Classes(_) => there(self.targets_tensor()),
             Target::Probabilities(q) => placed(q, problem.targets),
         };
         let inputs = [&self.class_weights, &self.row_weights, &self.dloss].map(column);
@@ -112,10 +136,10 @@ impl Case {
         let [class_weights, row_weights, dloss] = &inputs;
 
         let canaries = place.scatter(&vec![CANARY; self.logits.len()], CANARY);
-        let mut dlogits = tensor(&canaries, problem.dlogits, &[canaries.len()]);
+        let mut dlogits = there(tensor(&canaries, problem.dlogits, &[canaries.len()]));
         let before = if problem.in_place { bits(&logits) } else { bits(&dlogits) };
         let losses = if problem.reduction == Reduction::None { rows } else { 1 };
-        let output = |dtype, len| Tensor::zeros(dtype, &[len]).unwrap();
+        let output = |dtype, len| there(Tensor::zeros(dtype, &[len]).unwrap());
         let mut loss = output(companion, losses);
         let mut lse = output(companion, rows);
         let mut stats = output(companion, 2 * rows);
@@ -189,29 +213,23 @@ pub fn bits(tensor: &Tensor) -> Vec<u64> {
 }
 
 fn each<T: xent::Element>(tensor: &Tensor, bits: impl Fn(T) -> u64) -> Vec<u64> {
-    tensor.as_slice().unwrap().iter().copied().map(bits).collect()
+    tensor.to_vec().unwrap().into_iter().map(bits).collect()
 }
 
-/// A floating-point tensor from an element on.
+/// A tensor from an element on.
 pub fn view(tensor: &Tensor, offset: usize) -> View<'_> {
-    match tensor.dtype() {
-        DType::F32 => tensor.as_slice::<f32>().unwrap()[offset..].into(),
-        DType::F16 => tensor.as_slice::<f16>().unwrap()[offset..].into(),
-        DType::BF16 => tensor.as_slice::<bf16>().unwrap()[offset..].into(),
-        DType::F64 => tensor.as_slice::<f64>().unwrap()[offset..].into(),
-        other => panic!("a view of {other}"),
-    }
+    assert!(offset <= tensor.len());
+    let dtype = tensor.dtype();
+    let address = tensor.as_ptr().wrapping_add(offset * dtype.size());
+    // SAFETY: the rest of the tensor, which is borrowed.
+    unsafe { View::from_raw(address, tensor.len() - offset, dtype) }
 }
 
-fn view_mut(tensor: &mut Tensor, offset: usize) -> ViewMut<'_> {
-    fn from<T: xent::Element>(tensor: &mut Tensor, offset: usize) -> ViewMut<'_> {
-        (&mut tensor.as_mut_slice::<T>().unwrap()[offset..]).into()
-    }
-    match tensor.dtype() {
-        DType::F32 => from::<f32>(tensor, offset),
-        DType::F16 => from::<f16>(tensor, offset),
-        DType::BF16 => from::<bf16>(tensor, offset),
-        DType::F64 => from::<f64>(tensor, offset),
-        other => panic!("a view of {other}"),
-    }
+/// The same, to write.
+pub fn view_mut(tensor: &mut Tensor, offset: usize) -> ViewMut<'_> {
+    assert!(offset <= tensor.len());
+    let (dtype, len) = (tensor.dtype(), tensor.len() - offset);
+    let address = tensor.as_mut_ptr().wrapping_add(offset * dtype.size());
+    // SAFETY: the rest of the tensor, which is borrowed exclusively.
+    unsafe { ViewMut::from_raw(address, len, dtype) }
 }

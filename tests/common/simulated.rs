@@ -9,10 +9,8 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 use xent::cuda::nvrtc::Nvrtc;
 
-use super::skip;
-
-/// Says to a test that its process has the simulated GPU.
-const HERE: &str = "XENT_TEST_GPU";
+pub use super::on_gpu as here;
+use super::{GPU, skip};
 
 /// The newest NVRTC of a major version, if its variable is set or the library finds it by itself.
 pub fn nvrtc(major: u32) -> Option<&'static Nvrtc> {
@@ -33,11 +31,6 @@ pub fn any_nvrtc() -> Option<&'static Nvrtc> {
         skip("NVRTC was not found (pip install nvidia-cuda-nvrtc, set XENT_NVRTC)");
     }
     found
-}
-
-/// Whether this process has the simulated GPU.
-pub fn here() -> bool {
-    std::env::var_os(HERE).is_some()
 }
 
 /// A machine with a GPU, for other processes.
@@ -66,7 +59,7 @@ impl Machine {
         let version = self.nvrtc.version();
         let mut command = Command::new(program);
         command
-            .env(HERE, "1")
+            .env(GPU, "1")
             .env("LD_LIBRARY_PATH", self.folder())
             .env("XENT_SIM_DRIVER_VERSION", (version.major * 1000 + version.minor * 10).to_string())
             .env("XENT_SIM_CHECK", "1")

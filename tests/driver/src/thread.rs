@@ -1,6 +1,7 @@
 //! What belongs to a thread of the caller: its stack of contexts, its mode of capturing.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::table::Handle;
@@ -23,8 +24,10 @@ thread_local! {
     static NUMBER: Cell<u64> = const { Cell::new(0) };
     static MODE: Cell<Mode> = const { Cell::new(Mode::Global) };
     static CALLS_BACK: Cell<bool> = const { Cell::new(false) };
-    /// Of which life of the stand-in, and the contexts, the current one last.
-    static STACK: RefCell<(u64, Vec<Handle>)> = const { RefCell::new((0, Vec::new())) };
+    /// Of which life of the stand-in, and the contexts, the current one last. Never dropped: what a
+    /// thread drops when it ends may call the driver, too.
+    static STACK: RefCell<(u64, ManuallyDrop<Vec<Handle>>)> =
+        const { RefCell::new((0, ManuallyDrop::new(Vec::new()))) };
 }
 
 /// A number that no other thread of the process has.
@@ -42,7 +45,8 @@ pub(crate) fn number() -> u64 {
 pub(crate) fn stack<R>(life: u64, with: impl FnOnce(&mut Vec<Handle>) -> R) -> R {
     STACK.with_borrow_mut(|(of, stack)| {
         if *of != life {
-            (*of, *stack) = (life, Vec::new());
+            *of = life;
+            stack.clear();
         }
         with(stack)
     })
