@@ -20,7 +20,7 @@ fn exact(f: Mufu, x: f64) -> f64 {
     }
 }
 
-/// The result for one lane. `noise`: a seed of errors of up to 2 units in the last place, which
+/// The result for one lane. `noise`: a seed of errors, in all up to 2 units in the last place, which
 /// depend on nothing but the seed, the function and its operand, as an approximation does.
 pub(crate) fn mufu(f: Mufu, ty: MufuType, a: u64, noise: Option<u64>) -> u64 {
     let half = |bits: u64| F16.round(exact(f, f16(bits)), Rounding::Nearest);
@@ -44,15 +44,20 @@ pub(crate) fn mufu(f: Mufu, ty: MufuType, a: u64, noise: Option<u64>) -> u64 {
 
 fn single(f: Mufu, ftz: bool, x: f32, noise: Option<u64>) -> u64 {
     let x = if ftz && x.is_subnormal() { 0f32.copysign(x) } else { x };
-    let mut y = exact(f, x.into()) as f32;
+    let exact = exact(f, x.into());
+    let mut y = exact as f32;
     if let Some(seed) = noise
         && y.is_normal()
         && y != 1.0
         && y != -1.0
     {
         let mixed = mix(seed ^ u64::from(x.to_bits()) ^ (f as u64) << 40);
+        let by = |ulps: i32| f32::from_bits(y.to_bits().wrapping_add_signed(ulps));
+        let ulp = f64::from(by(1)) - f64::from(y);
         let ulps = (mixed % 5) as i32 - 2;
-        let moved = f32::from_bits(y.to_bits().wrapping_add_signed(ulps));
+        // Of the exact result, which is up to half a unit beside y.
+        let within = ((f64::from(by(ulps)) - exact) / ulp).abs() <= 2.0;
+        let moved = by(if within { ulps } else { ulps - ulps.signum() });
         y = if moved.is_normal() { moved } else { y };
     }
     if ftz && y.is_subnormal() {
