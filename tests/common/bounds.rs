@@ -18,5 +18,6 @@ pub fn check(case: &Case, output: &Output) {
 /// How far each element of the gradient of a row may be off, before it is rounded to its type.
 pub fn gradient(case: &Case, row: usize) -> Vec<f64> {
     let (scale, z_scale) = scales(case);
-    Row { case, index: row }.bounds(case.reference().lse[row], scale, z_scale).gradient
+    let bounds = Row { case, index: row }.bounds(case.reference().lse[row], scale, z_scale);
+    bounds.gradient.iter().zip(&bounds.gradient_floor).map(|(bound, floor)| bound + floor).collect()
 }

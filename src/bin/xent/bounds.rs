@@ -3,7 +3,7 @@
 //! With u = 2^-24, t = max z - z >= 0, s the sum of exponentials without one maximum,
 //! q = s / (1 + s), and t_mean the mean of t under the softmax without the maximum:
 //!
-//! * loss of a row: u ((6 + 1.5 t_mean) q + 3 loss), with 5 sum|terms| for 3 loss under weights,
+//! * loss of a row: u ((6 + 2 t_mean) q + 3 loss), with 5 sum|terms| for 3 loss under weights,
 //!   smoothing or probabilities; a softcap adds 4 u max|z|, the z-loss its own terms;
 //! * gradient, before it is rounded to its type: u |g| ((8 + 2.5 (t + t_mean q)) p + 6 at a target
 //!   that is not the maximum); (8 + 2.5 t_mean) u relative at one that is;
@@ -41,6 +41,8 @@ pub struct RowBounds {
     pub exp_sum: f64,
     /// For each class, before the gradient is rounded to its type.
     pub gradient: Vec<f64>,
+    /// For each class, what is allowed besides: numbers that are too small to be normal.
+    pub gradient_floor: Vec<f64>,
 }
 
 /// A row of a case.
@@ -93,7 +95,8 @@ pub struct Measure {
     pub class: usize,
     pub actual: f64,
     pub exact: f64,
-    /// The error beyond the rounding to its type, by the bound: wrong above 1.
+    /// The error beyond the rounding to its type, and beyond numbers that are too small to be normal,
+    /// by the bound: wrong above 1.
     pub fraction: f64,
 }
 
@@ -219,7 +222,8 @@ pub fn judge(case: &Case, outputs: Outputs, output: &Output) -> Verdict {
         near(Stats, stats, &output.stats, 2 * row, exact.largest[row], 0.0);
         for (class, &actual) in gradient.iter().enumerate() {
             let exact = exact.dlogits[row * classes + class];
-            let allowed = (bounds.gradient[class], 0.5 * ulp(exact, problem.dlogits));
+            let rounding = 0.5 * ulp(exact, problem.dlogits) + bounds.gradient_floor[class];
+            let allowed = (bounds.gradient[class], rounding);
             verdict.near((Gradient, problem.dlogits), (row, class), actual, exact, allowed);
         }
     }
@@ -301,7 +305,7 @@ impl Row<'_> {
             Some(_) => z.iter().fold(0.0, |largest: f64, z| largest.max(z.abs())),
             None => 0.0,
         };
-        let softmax = (6.0 + 1.5 * t_mean) * q + 4.0 * largest_z;
+        let softmax = (6.0 + 2.0 * t_mean) * q + 4.0 * largest_z;
 
         // The loss.
         let weight = |c: usize| case.class_weights.as_ref().map_or(1.0, |w| f64::from(w[c]));
@@ -342,7 +346,7 @@ impl Row<'_> {
                     Target::Classes(_) => largest_weight,
                     Target::Probabilities(_) => mass,
                 };
-        let gradient = (0..classes)
+        let (gradient, gradient_floor) = (0..classes)
             .map(|c| {
                 let is_target = q_target(c) == 1.0;
                 let (of_p, fixed, spread) = match &case.target {
@@ -364,18 +368,19 @@ impl Row<'_> {
                 let bound = U
                     * slope[c].abs()
                     * (factor * (unit * of_p + z_unit * p[c]) + 6.0 * unit * fixed);
-                bound + TINY * (pull * slope[c].abs()).max(1.0)
+                (bound, TINY * (pull * slope[c].abs()).max(1.0))
             })
-            .collect();
+            .unzip();
 
         RowBounds {
             loss: U * (row_weight.abs() * cross_entropy + z_loss) + TINY,
             lse: U * (softmax + 3.0 * lse.abs()) + TINY,
-            entropy: U * ((6.0 + 1.5 * t_mean) * q * (1.0 + t_mean) + 5.0 * (log1p_s + moment))
+            entropy: U * ((6.0 + 2.0 * t_mean) * q * (1.0 + t_mean) + 5.0 * (log1p_s + moment))
                 + U * 8.0 * largest_z * (1.0 + t_mean)
                 + 88.0 * TINY, // t exp(-t) where exp(-t) is 2^-126
-            exp_sum: U * (4.0 + 1.5 * t_mean + 8.0 * largest_z) * s + TINY,
+            exp_sum: U * (4.0 + 2.0 * t_mean + 8.0 * largest_z) * s + TINY,
             gradient,
+            gradient_floor,
         }
     }
 }
