@@ -105,7 +105,7 @@
 //!
 //! | result | error at most |
 //! | --- | --- |
-//! | loss of a row | u ((6 + 2 T) q + 3 loss) |
+//! | loss of a row | u ((6 + 1.5 T) q + 3 loss) |
 //! | gradient p - y, before it is rounded to its type | u ((8 + 2.5 (t + T q)) p + 6 y) |
 //! | the same at a target that is the maximum | (8 + 2.5 T) u relative |
 //!

@@ -3,7 +3,7 @@
 //! With u = 2^-24, t = max z - z >= 0, s the sum of exponentials without one maximum,
 //! q = s / (1 + s), and t_mean the mean of t under the softmax without the maximum:
 //!
-//! * loss of a row: u ((6 + 2 t_mean) q + 3 loss), with 5 sum|terms| for 3 loss under weights,
+//! * loss of a row: u ((6 + 1.5 t_mean) q + 3 loss), with 5 sum|terms| for 3 loss under weights,
 //!   smoothing or probabilities; a softcap adds 4 u max|z|, the z-loss its own terms;
 //! * gradient, before it is rounded to its type: u |g| ((8 + 2.5 (t + t_mean q)) p + 6 at a target
 //!   that is not the maximum); (8 + 2.5 t_mean) u relative at one that is;
@@ -305,7 +305,7 @@ impl Row<'_> {
             Some(_) => z.iter().fold(0.0, |largest: f64, z| largest.max(z.abs())),
             None => 0.0,
         };
-        let softmax = (6.0 + 2.0 * t_mean) * q + 4.0 * largest_z;
+        let softmax = (6.0 + 1.5 * t_mean) * q + 4.0 * largest_z;
 
         // The loss.
         let weight = |c: usize| case.class_weights.as_ref().map_or(1.0, |w| f64::from(w[c]));
@@ -375,10 +375,10 @@ impl Row<'_> {
         RowBounds {
             loss: U * (row_weight.abs() * cross_entropy + z_loss) + TINY,
             lse: U * (softmax + 3.0 * lse.abs()) + TINY,
-            entropy: U * ((6.0 + 2.0 * t_mean) * q * (1.0 + t_mean) + 5.0 * (log1p_s + moment))
+            entropy: U * ((6.0 + 1.5 * t_mean) * q * (1.0 + t_mean) + 5.0 * (log1p_s + moment))
                 + U * 8.0 * largest_z * (1.0 + t_mean)
                 + 88.0 * TINY, // t exp(-t) where exp(-t) is 2^-126
-            exp_sum: U * (4.0 + 2.0 * t_mean + 8.0 * largest_z) * s + TINY,
+            exp_sum: U * (4.0 + 1.5 * t_mean + 8.0 * largest_z) * s + TINY,
             gradient,
             gradient_floor,
         }
