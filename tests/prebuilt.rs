@@ -16,7 +16,7 @@ use xent::cuda::cache::Cache;
 use xent::cuda::code::Supply;
 use xent::cuda::nvrtc::Nvrtc;
 use xent::cuda::target::{Capability, Target};
-use xent::cuda::{common as problems, prebuilt};
+use xent::cuda::{prebuilt, stock};
 use xent::{Args, Context, DType, Outputs, Plan, Problem, Tensor};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_xent");
@@ -134,7 +134,7 @@ fn a_plan_runs_without_a_compiler_bit_for_bit() {
     let nvrtc = common::simulated::any_nvrtc().unwrap();
     let target = Target::Cubin(Capability::new(8, 0));
     let folder = TempDir::new().unwrap();
-    let variants = problems::variants(target.capability(), &[100], &[DType::F32]);
+    let variants = stock::variants(target.capability(), &[100], &[DType::F32]);
     let smoothed = |expression: &str| expression.contains("<float, float, xent::classes, 1, ");
     let around = |expression: &str| !expression.contains('<');
     let wanted = |expression: &str| smoothed(expression) || around(expression);

@@ -3,7 +3,8 @@
 //!
 //! * Which kernels: [`selection`] and [`variant`] from a problem and a GPU; [`columns`] from a call.
 //! * Their code: [`search`] and [`nvrtc`] find the compiler, [`target`] says what it makes, [`compile`]
-//!   makes it of [`source`], [`cache`] keeps it; [`code`] puts that together. No GPU is needed so far.
+//!   makes it of [`source`], [`cache`] keeps it; [`code`] puts that together. What is in [`stock`] can
+//!   be compiled ahead ([`prebuilt`]). No GPU is needed so far.
 //! * The GPU: [`driver`], its context and what is done there ([`primary`]), memory ([`buffer`]).
 //! * Runs: an [`engine`] loads [`program`]s, of which a plan has its [`kernels`]; [`sequence`] says
 //!   what a run launches, with which [`params`]. Tensors are `cast`.
@@ -13,7 +14,6 @@ pub mod cache;
 mod cast;
 pub mod code;
 pub mod columns;
-pub mod common;
 pub mod compile;
 pub mod driver;
 pub mod engine;
@@ -30,6 +30,7 @@ pub mod search;
 pub mod selection;
 pub mod sequence;
 pub mod source;
+pub mod stock;
 pub mod target;
 pub mod variant;
 

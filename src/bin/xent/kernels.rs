@@ -8,9 +8,9 @@ use clap::value_parser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use xent::cuda::cache::Cache;
 use xent::cuda::code::Supply;
-use xent::cuda::common;
 use xent::cuda::nvrtc::Nvrtc;
 use xent::cuda::prebuilt;
+use xent::cuda::stock;
 use xent::cuda::target::Target;
 use xent::{DType, Problem};
 
@@ -39,7 +39,7 @@ pub struct Arguments {
 }
 
 fn dtype(text: &str) -> Result<DType, String> {
-    let found = common::TYPES.into_iter().find(|dtype| dtype.to_string() == text);
+    let found = stock::TYPES.into_iter().find(|dtype| dtype.to_string() == text);
     found.ok_or_else(|| "expected f32, f16 or bf16".into())
 }
 
@@ -69,9 +69,9 @@ pub fn kernels(arguments: &Arguments) -> Status {
 fn make(arguments: &Arguments, nvrtc: &'static Nvrtc) -> xent::cuda::Result<()> {
     let Arguments { folder, arch, classes, types } = arguments;
     let classes: Vec<usize> = classes.iter().map(|&classes| classes as usize).collect();
-    let types = if types.is_empty() { &common::TYPES[..] } else { types };
+    let types = if types.is_empty() { &stock::TYPES[..] } else { types };
     for &target in arch {
-        let variants = common::variants(target.capability(), &classes, types);
+        let variants = stock::variants(target.capability(), &classes, types);
         let (start, bar) = (Instant::now(), progress(variants.len()));
         let cache = Cache::none("these are for others");
         let supply = Supply { nvrtc, target, cache, lines: false };

@@ -1,4 +1,4 @@
-//! The kernels of common problems, which are worth having compiled ahead.
+//! The kernels of common problems: those that are worth having compiled ahead.
 
 use std::collections::BTreeMap;
 
