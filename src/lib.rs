@@ -120,8 +120,9 @@
 //!
 //! Results are equal bit for bit from run to run, on any number of threads, under any rounding
 //! mode of the caller, for any strides, and with [`Reduction::None`] whatever the other rows are. On a
-//! GPU that holds for rows that lie alike within 128 bytes, on GPUs of one kind; its bits are not those
-//! of the CPU, its bounds are.
+//! GPU that holds for one plan on one kind of GPU, and rows that lie alike within 128 bytes; other
+//! outputs or options may take another kernel, whose last bits differ. Its bits are not those of the
+//! CPU, its bounds are.
 //!
 //! # Errors and panics
 //!
