@@ -48,7 +48,11 @@ pub(crate) fn stack<R>(life: u64, with: impl FnOnce(&mut Vec<Handle>) -> R) -> R
             *of = life;
             stack.clear();
         }
-        with(stack)
+        let result = with(stack);
+        if stack.is_empty() {
+            stack.shrink_to_fit(); // the thread may be about to end
+        }
+        result
     })
 }
 
