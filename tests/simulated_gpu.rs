@@ -9,7 +9,7 @@ mod common;
 use std::path::Path;
 use std::process::Output;
 
-use common::simulated::{Machine, here_or_elsewhere};
+use common::simulated::{Machine, here, here_or_elsewhere};
 use xent::{
     Args, Context, DType, Error, Outputs, Plan, Problem, Reduction, Report, Stream, Tensor, View,
 };
@@ -78,6 +78,37 @@ fn a_gpu_without_clusters() {
     let Some(machine) = Machine::new() else { return };
     let older = [("XENT_SIM_DEVICES", "8.0"), ("XENT_SIM_SEED", "3")];
     run(&machine, &["layouts", "tensor"], &older);
+}
+
+/// Once for each plan, and only where `XENT_LOG` asks.
+#[test]
+fn a_plan_tells_its_kernel() {
+    const NAME: &str = "a_plan_tells_its_kernel";
+    if here() {
+        let problem = Problem::new(DType::BF16, 50_257).outputs(Outputs::LOSS | Outputs::DLOGITS);
+        let plan = Plan::new(&Context::auto(), &problem).unwrap();
+        assert!(plan.kernel_name().starts_with("xent::cluster<xent::bfloat, xent::bfloat, "));
+        plan.workspace(3).unwrap();
+        Plan::new(&Context::cpu(), &Problem::new(DType::F32, 3)).unwrap();
+        return println!("it is {}", plan.kernel_name());
+    }
+    let Some(machine) = Machine::new() else { return };
+    for (value, lines) in [("1", 2), ("0", 0), ("", 0)] {
+        let Output { status, stdout, stderr } =
+            machine.test(NAME).env("XENT_LOG", value).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let (out, err) = (text(stdout), text(stderr));
+        assert!(status.success(), "{out}\n{err}");
+        let (_, name) = out.split_once("it is ").unwrap();
+        let name = name.lines().next().unwrap();
+        let told: Vec<&str> = err.lines().filter(|line| line.starts_with("xent: ")).collect();
+        assert_eq!(told.len(), lines, "{err}");
+        let expected = [
+            format!("xent: bf16 logits, 50257 classes, on CUDA 0: {name}"),
+            "xent: f32 logits, 3 classes, on CPU: cpu_rows_f32".to_owned(),
+        ];
+        assert_eq!(told, expected[..lines]);
+    }
 }
 
 #[test]
