@@ -1,7 +1,7 @@
 //! What plans on one device share: its threads, and the compiled kernels of a GPU.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cpu::parallel::{ParallelFor, Threads};
@@ -16,11 +16,12 @@ use crate::{Device, DeviceKind, Result};
 /// let context = Context::new(ContextOptions::default().threads(2))?;
 /// # Ok::<(), xent::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ContextOptions {
-    /// The device.
-    pub device: Device,
+    /// The device; `None` is what [`Device::auto`] chooses when the context is made, and the CPU if
+    /// that cannot be opened.
+    pub device: Option<Device>,
     /// Threads of the CPU path: 0 shares rayon's global pool, 1 works on the calling thread, more
     /// starts a pool of that many, at most [`ContextOptions::MAX_THREADS`].
     pub threads: usize,
@@ -35,14 +36,9 @@ impl ContextOptions {
     /// The largest number of threads that can be asked for.
     pub const MAX_THREADS: usize = Threads::MAX;
 
-    /// The default for a device.
-    fn on(device: Device) -> Self {
-        ContextOptions { device, threads: 0, parallel_for: None, cache_directory: None }
-    }
-
     /// Sets the device.
     pub fn device(mut self, device: Device) -> Self {
-        self.device = device;
+        self.device = Some(device);
         self
     }
 
@@ -68,12 +64,6 @@ impl ContextOptions {
     }
 }
 
-impl Default for ContextOptions {
-    fn default() -> Self {
-        ContextOptions::on(Device::auto())
-    }
-}
-
 /// A device with its threads. Cheap to clone; plans keep what they need of it alive.
 #[derive(Clone)]
 pub struct Context {
@@ -88,12 +78,6 @@ pub(crate) enum Backend {
     Cuda(Arc<Engine>),
 }
 
-impl Backend {
-    fn cuda(ordinal: u32, cache_directory: Option<&Path>) -> Result<Self> {
-        Ok(Backend::Cuda(Engine::open(ordinal, cache_directory)?))
-    }
-}
-
 impl Context {
     /// Makes a context. Starts threads if a number of threads above 1 is asked for.
     ///
@@ -103,21 +87,22 @@ impl Context {
     /// not be started; [`Error::Unavailable`](crate::Error::Unavailable) or
     /// [`Error::Cuda`](crate::Error::Cuda) if a GPU that was asked for cannot be used.
     pub fn new(options: ContextOptions) -> Result<Self> {
-        let threads = Threads::new(options.threads, options.parallel_for)?;
-        let backend = match options.device.kind() {
-            DeviceKind::Cpu => Backend::Cpu(Arc::new(threads)),
-            DeviceKind::Cuda { ordinal } => {
-                match Backend::cuda(ordinal, options.cache_directory.as_deref()) {
-                    // There, but it has no memory left, say.
-                    Err(reason) if options.device.is_chosen() => {
-                        let device = Device::cpu_because(reason);
-                        return Ok(Context { device, backend: Backend::Cpu(Arc::new(threads)) });
-                    }
-                    opened => opened?,
+        let ContextOptions { device, threads, parallel_for, cache_directory } = options;
+        let threads = Arc::new(Threads::new(threads, parallel_for)?);
+        let open = |device: Device| {
+            let backend = match device.kind() {
+                DeviceKind::Cpu => Backend::Cpu(Arc::clone(&threads)),
+                DeviceKind::Cuda { ordinal } => {
+                    Backend::Cuda(Engine::open(ordinal, cache_directory.as_deref())?)
                 }
-            }
+            };
+            Ok(Context { device, backend })
         };
-        Ok(Context { device: options.device, backend })
+        match device {
+            Some(device) => open(device),
+            // A GPU that is there may have no memory left, say.
+            None => open(Device::auto()).or_else(|reason| open(Device::cpu_because(reason))),
+        }
     }
 
     /// The CPU, on rayon's global pool.
@@ -127,10 +112,7 @@ impl Context {
 
     /// The device that [`Device::auto`] chooses; the CPU if that cannot be opened.
     pub fn auto() -> Self {
-        Context::new(ContextOptions::default()).unwrap_or_else(|reason| {
-            let device = Device::cpu_because(reason);
-            Context { device, backend: Backend::Cpu(Arc::new(Threads::Shared)) }
-        })
+        Context::new(ContextOptions::default()).unwrap_or_else(|_| Context::cpu())
     }
 
     /// The device.

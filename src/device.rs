@@ -26,14 +26,12 @@ pub enum DeviceKind {
 pub struct Device {
     kind: DeviceKind,
     fallback: Option<Arc<str>>,
-    /// By [`Device::auto`].
-    chosen: bool,
 }
 
 impl Device {
     /// The processor.
     pub const fn cpu() -> Self {
-        Device { kind: DeviceKind::Cpu, fallback: None, chosen: false }
+        Device { kind: DeviceKind::Cpu, fallback: None }
     }
 
     /// The GPU with this number.
@@ -43,9 +41,7 @@ impl Device {
     /// needs is missing: a driver, or NVRTC, which compiles the kernels, or kernels compiled ahead.
     pub fn cuda(ordinal: u32) -> Result<Self> {
         match engine::probe(ordinal) {
-            Ok(()) => {
-                Ok(Device { kind: DeviceKind::Cuda { ordinal }, fallback: None, chosen: false })
-            }
+            Ok(()) => Ok(Device { kind: DeviceKind::Cuda { ordinal }, fallback: None }),
             Err(Error::Unavailable { what }) => {
                 Err(Error::Unavailable { what: format!("CUDA device {ordinal}: {what}") })
             }
@@ -66,22 +62,14 @@ impl Device {
     /// ```
     pub fn auto() -> Self {
         match engine::probe(0) {
-            Ok(()) => {
-                let kind = DeviceKind::Cuda { ordinal: 0 };
-                Device { kind, fallback: None, chosen: true }
-            }
+            Ok(()) => Device { kind: DeviceKind::Cuda { ordinal: 0 }, fallback: None },
             Err(reason) => Device::cpu_because(reason),
         }
     }
 
     /// The processor, in the place of a GPU that is not there for a reason.
     pub(crate) fn cpu_because(reason: Error) -> Self {
-        Device { kind: DeviceKind::Cpu, fallback: Some(reason.to_string().into()), chosen: true }
-    }
-
-    /// Whether it may be another one where it cannot be opened.
-    pub(crate) fn is_chosen(&self) -> bool {
-        self.chosen
+        Device { kind: DeviceKind::Cpu, fallback: Some(reason.to_string().into()) }
     }
 
     /// Which device this is.

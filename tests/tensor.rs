@@ -218,7 +218,7 @@ fn a_device_says_what_it_is_and_why() {
     assert!(!on_gpu() || auto.fallback_reason().is_none());
     assert_eq!(Context::auto().device(), &auto);
     assert_eq!(Context::cpu().device(), &Device::cpu());
-    assert_eq!(ContextOptions::default().device, auto);
+    assert_eq!(ContextOptions::default().device, None);
     match Device::cuda(3) {
         Ok(device) => assert_eq!(device.to_string(), "CUDA 3"),
         Err(error) => {

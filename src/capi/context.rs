@@ -118,9 +118,9 @@ unsafe fn context_options(options: &xent_context_options) -> Outcome<ContextOpti
         return Err(Error::Unexpected { field: "parallel_for_user", reason }.into());
     }
     let device = match device {
-        xent_device::Auto => Device::auto(),
-        xent_device::Cpu => Device::cpu(),
-        xent_device::Cuda => Device::cuda(ordinal)?,
+        xent_device::Auto => None,
+        xent_device::Cpu => Some(Device::cpu()),
+        xent_device::Cuda => Some(Device::cuda(ordinal)?),
     };
     // SAFETY: the caller's string.
     let cache_directory = unsafe { path("cache_directory", options.cache_directory)? };
