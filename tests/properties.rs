@@ -3,232 +3,25 @@
 #![cfg(not(miri))] // thousands of runs
 
 mod common;
+mod random;
 
 use common::placed::{Bits, Place};
-use common::{Case, Output, Target, bounds, logit_types, normal, on_gpu, sized};
+use common::{Case, Output, Target, bounds, logit_types, on_gpu, sized};
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use xent::{DType, Denominator, Layout, Outputs, Problem, Reduction};
-
-const FLOATS: &[DType] = &[DType::F32, DType::F16, DType::BF16];
-const INDICES: &[DType] = &[DType::I64, DType::I32, DType::U32, DType::U8];
-const TARGETS: &[DType] = &[DType::I64, DType::U8, DType::F32, DType::F16, DType::BF16];
-const REDUCTIONS: [Reduction; 3] = [Reduction::None, Reduction::Mean, Reduction::Sum];
-
-/// Problems of these types, each option set or not.
-fn problems(logits: &'static [DType], targets: &'static [DType]) -> impl Strategy<Value = Problem> {
-    let classes = prop_oneof![8 => 1..40usize, 1 => 1000..2100usize];
-    let types = (select(logits), select(targets), any::<bool>(), classes);
-    let smoothing = prop_oneof![2 => Just(0.0), 1 => Just(1.0), 2 => 0.001..1.0];
-    let scale = prop_oneof![2 => Just(1.0), 1 => -3.0..-0.1, 1 => 0.1..3.0];
-    let z_loss = prop_oneof![Just(0.0), 1e-4..0.1];
-    let options = (smoothing, scale, option::of(1.0..50.0f64), z_loss);
-    let rest = (any::<bool>(), any::<bool>(), select(&REDUCTIONS[..]));
-    let any = (types, options, rest).prop_map(|(types, options, rest)| {
-        let (logits, targets, wide_gradient, classes) = types;
-        let mut problem = Problem::new(logits, classes).targets(targets).outputs(Outputs::all());
-        if wide_gradient {
-            problem.dlogits = DType::F32;
-        }
-        (problem.label_smoothing, problem.logit_scale, problem.softcap, problem.z_loss) = options;
-        (problem.class_weights, problem.row_weights, problem.reduction) = rest;
-        problem
-    });
-    (any, 0..4usize).prop_map(move |(any, kind)| match on_gpu() {
-        true => of_a_kind(any, logits[kind % logits.len()], targets[kind % targets.len()], kind),
-        false => any,
-    })
-}
-
-/// The problem with what a kernel is compiled for from one of four kinds. A GPU takes a second
-/// for each.
-fn of_a_kind(mut problem: Problem, logits: DType, targets: DType, kind: usize) -> Problem {
-    (problem.logits, problem.targets, problem.dlogits) = (logits, targets, logits);
-    problem.classes = [3, 37, 1030, 37][kind];
-    (problem.class_weights, problem.logit_scale, problem.softcap) = match kind {
-        0 => (false, 1.0, None),
-        1 => (true, 1.0, problem.softcap.or(Some(7.0))),
-        2 => (true, problem.logit_scale * 0.9, None),
-        _ => (false, 1.0, Some(30.0)),
-    };
-    problem.label_smoothing = if kind == 1 { problem.label_smoothing.max(1e-3) } else { 0.0 };
-    problem
-}
-
-/// The problem with rows that lie alike to 128 bytes, where packed: then a GPU gives them the same
-/// bits at any place of a batch.
-fn lying_alike(mut problem: Problem) -> Problem {
-    if on_gpu() {
-        problem.classes = problem.classes.next_multiple_of(64);
-    }
-    problem
-}
-
-/// As [`cases`].
-fn cases_lying_alike(targets: &'static [DType]) -> impl Strategy<Value = Case> {
-    cases_of(problems(logit_types(), targets).prop_map(lying_alike))
-}
-
-/// Cases of a problem: up to seven rows, flat or peaked.
-fn cases_of(problems: impl Strategy<Value = Problem>) -> impl Strategy<Value = Case> {
-    let deviation = prop_oneof![Just(0.1), Just(2.0), Just(12.0)];
-    (problems, 1..=7usize, any::<u64>(), deviation, any::<bool>()).prop_map(
-        |(problem, rows, seed, deviation, upstream)| {
-            let logits = normal(seed, rows * problem.classes, deviation);
-            let per_row = problem.reduction == Reduction::None;
-            let case = Case::new(problem, rows, logits, seed);
-            let dloss = [1.5, -0.25, 3.0, 1e-3, 1.0, -7.0, 0.5];
-            match (upstream, per_row) {
-                (false, _) => case,
-                (true, true) => case.dloss(&dloss[..rows]),
-                (true, false) => case.dloss(&dloss[..1]),
-            }
-        },
-    )
-}
-
-fn cases(logits: &'static [DType], targets: &'static [DType]) -> impl Strategy<Value = Case> {
-    cases_of(problems(logits, targets))
-}
-
-/// The case with some of its rows, in this order.
-fn take_rows(case: &Case, rows: &[usize]) -> Case {
-    fn pick<T: Copy>(column: &[T], rows: &[usize], width: usize) -> Vec<T> {
-        rows.iter().flat_map(|row| column[row * width..(row + 1) * width].to_vec()).collect()
-    }
-    let classes = case.problem.classes;
-    let mut taken = case.clone();
-    taken.rows = rows.len();
-    taken.logits = pick(&case.logits, rows, classes);
-    taken.target = match &case.target {
-        Target::Classes(y) => Target::Classes(pick(y, rows, 1)),
-        Target::Probabilities(q) => Target::Probabilities(pick(q, rows, classes)),
-    };
-    taken.row_weights = case.row_weights.as_ref().map(|w| pick(w, rows, 1));
-    taken.dloss = case.dloss.as_ref().map(|dloss| match per_row(case) {
-        true => pick(dloss, rows, 1),
-        false => dloss.clone(),
-    });
-    taken
-}
-
-/// Whether the upstream gradient has one value for each row.
-fn per_row(case: &Case) -> bool {
-    case.problem.reduction == Reduction::None && case.dloss.as_ref().is_some_and(|d| d.len() != 1)
-}
-
-/// What the rows of a run say, in this order; without what is one value for all.
-fn bits_of_rows(case: &Case, bits: &Bits, rows: &[usize]) -> Bits {
-    let pick = |column: &[u64], width: usize| {
-        rows.iter().flat_map(|row| column[row * width..(row + 1) * width].to_vec()).collect()
-    };
-    let none = case.problem.reduction == Reduction::None;
-    Bits {
-        loss: if none { pick(&bits.loss, 1) } else { bits.loss.clone() },
-        lse: pick(&bits.lse, 1),
-        stats: pick(&bits.stats, 2),
-        dlogits: pick(&bits.dlogits, case.problem.classes),
-        argmax: pick(&bits.argmax, 1),
-        correct: bits.correct.clone(),
-        entropy: pick(&bits.entropy, 1),
-    }
-}
-
-/// The same targets as probabilities: 1 at the class, 0 elsewhere.
-fn one_hot(case: &Case, targets: DType) -> Case {
-    let classes = case.problem.classes;
-    let Target::Classes(y) = &case.target else { panic!("no class indices") };
-    let q = y.iter().flat_map(|&y| (0..classes).map(move |c| f64::from(u8::from(c as i64 == y))));
-    let mut soft = case.clone();
-    soft.target = Target::Probabilities(q.collect());
-    soft.problem.targets = targets;
-    soft
-}
-
-/// The mean over one-hot rows divides by their number, not by their weights; so both say it.
-fn by_rows(mut case: Case) -> Case {
-    if case.problem.reduction == Reduction::Mean {
-        case.denominator = Denominator::Value(case.rows as f64);
-    }
-    case
-}
-
-/// The case with column `from[c]` as its column c.
-fn permute_columns(case: &Case, from: &[usize]) -> Case {
-    let classes = case.problem.classes;
-    let columns = |matrix: &[f64]| -> Vec<f64> {
-        matrix.chunks(classes).flat_map(|row| from.iter().map(|&c| row[c])).collect()
-    };
-    let to = |class: i64| from.iter().position(|&c| c as i64 == class).unwrap() as i64;
-    let mut permuted = case.clone();
-    permuted.logits = columns(&case.logits);
-    permuted.target = match &case.target {
-        Target::Classes(y) => Target::Classes(y.iter().map(|&y| to(y)).collect()),
-        Target::Probabilities(q) => Target::Probabilities(columns(q)),
-    };
-    permuted.class_weights =
-        case.class_weights.as_ref().map(|w| from.iter().map(|&c| w[c]).collect());
-    permuted
-}
-
-/// The largest element of each row is there more than once, in the logits or the probabilities.
-fn has_ties(case: &Case) -> bool {
-    let tied = |matrix: &[f64], sign: f64| {
-        matrix.chunks(case.problem.classes).any(|row| {
-            let largest = row.iter().fold(f64::NEG_INFINITY, |m, x| m.max(sign * x));
-            row.iter().filter(|x| sign * **x == largest).count() > 1
-        })
-    };
-    let sign = case.problem.logit_scale.signum();
-    tied(&case.logits, sign) || matches!(&case.target, Target::Probabilities(q) if tied(q, 1.0))
-}
-
-/// Any outputs.
-fn outputs() -> impl Strategy<Value = Outputs> {
-    let few = [
-        Outputs::LOSS,
-        Outputs::LSE | Outputs::DLOGITS,
-        Outputs::STATS | Outputs::ARGMAX,
-        Outputs::ENTROPY | Outputs::CORRECT,
-    ];
-    let any = (1..=Outputs::all().bits()).prop_map(Outputs::from_bits_retain);
-    (any, select(few.to_vec())).prop_map(|(any, few)| sized(any, few))
-}
-
-/// All outputs of a run, with some of them from another one.
-fn overlay(all: Output, some: Output, outputs: Outputs) -> Output {
-    let has = |output| outputs.contains(output);
-    Output {
-        loss: if has(Outputs::LOSS) { some.loss } else { all.loss },
-        lse: if has(Outputs::LSE) { some.lse } else { all.lse },
-        stats: if has(Outputs::STATS) { some.stats } else { all.stats },
-        dlogits: if has(Outputs::DLOGITS) { some.dlogits } else { all.dlogits },
-        argmax: if has(Outputs::ARGMAX) { some.argmax } else { all.argmax },
-        correct: if has(Outputs::CORRECT) { some.correct } else { all.correct },
-        entropy: if has(Outputs::ENTROPY) { some.entropy } else { all.entropy },
-    }
-}
+use random::change::{
+    bits_of_rows, by_rows, has_ties, one_hot, overlay, per_row, permute_columns, take_rows,
+};
+use random::{FLOATS, INDICES, TARGETS, cases, cases_of, layout, lying_alike, outputs, problems};
+use xent::{DType, Denominator, Outputs, Reduction};
 
 fn floats(bits: &[u64]) -> Vec<f64> {
     bits.iter().map(|&bits| f64::from(f32::from_bits(bits as u32))).collect()
-}
-
-/// A layout of these rows with its axes in some order and padding after each.
-fn layout(rows: (usize, usize), classes: usize, order: [usize; 3], padding: [usize; 3]) -> Layout {
-    let mut layout = Layout::packed(rows.0, classes, rows.1);
-    let extents = [rows.0, classes, rows.1];
-    let mut reach = 1;
-    for (axis, padding) in order.into_iter().zip(padding) {
-        layout.strides[axis] = reach + padding;
-        reach += (extents[axis] - 1) * layout.strides[axis];
-    }
-    layout
 }
 
 /// The same 1500 cases each time, on a GPU six, or as many random ones as `PROPTEST_CASES` says.
@@ -344,7 +137,7 @@ proptest! {
     /// Deleting them changes nothing, and nor does whatever they hold.
     #[test]
     fn ignored_rows_are_as_if_they_were_not_there(
-        case in cases_lying_alike(INDICES),
+        case in cases_of(problems(logit_types(), INDICES).prop_map(lying_alike)),
         ignored in vec(any::<bool>(), 7),
         rubbish in select(vec![f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 6e4]),
     ) {
@@ -371,13 +164,11 @@ proptest! {
 
     #[test]
     fn a_row_does_not_depend_on_its_batch(
-        case in cases_lying_alike(TARGETS),
+        case in cases_of(
+            problems(logit_types(), TARGETS).prop_map(|p| lying_alike(p).reduction(Reduction::None))
+        ),
         seed: u64,
     ) {
-        let mut case = case;
-        if case.problem.reduction != Reduction::None {
-            (case.problem.reduction, case.dloss) = (Reduction::None, None);
-        }
         let bits = case.bits();
         let mut order: Vec<usize> = (0..case.rows).collect();
         order.shuffle(&mut StdRng::seed_from_u64(seed));

@@ -45,7 +45,8 @@ fn run(machine: &Machine, files: &[&str], settings: &[(&str, &str)]) {
     let mut cargo = machine.command(std::env::var_os("CARGO").unwrap_or(env!("CARGO").into()));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
     cargo.args(["test", "--no-fail-fast", "--no-default-features", "--features", &features]);
-    cargo.args(["--profile", profile]);
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
+    cargo.args(["--profile", profile]).arg("--target-dir").arg(target);
     cargo.args(files.iter().flat_map(|file| ["--test", file]));
     let Output { status, stdout, stderr } = cargo.envs(settings.iter().copied()).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
