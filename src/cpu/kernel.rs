@@ -15,7 +15,7 @@ use std::ops::Range;
 use super::lanes::{self, CHUNK};
 use super::memory::{self, Row};
 use super::squash::{Reference, Squash};
-use super::{math, times};
+use super::{old_math, times};
 use crate::call::Call;
 use crate::{Outputs, Problem, Reduction};
 
@@ -331,7 +331,7 @@ impl<'a> Kernel<'a> {
         let len = columns.len();
         let Scratch { t, e, slope, .. } = scratch;
         self.squash.distances(&mut t[..len], &mut slope[..len], reference);
-        lanes::map(&mut e[..len], &t[..len], math::exp);
+        lanes::map(&mut e[..len], &t[..len], old_math::exp);
         scratch.prepared = Some(columns.start);
     }
 

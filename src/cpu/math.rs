@@ -1,116 +1,171 @@
-//! Elementary functions without branches, so that loops over them become vector code.
+//! Elementary functions without branches, so that they work on all lanes of a vector.
 //!
-//! They multiply and add in separate steps: every processor gives the same bits.
+//! # The exponential
+//!
+//! e^(k x) is wanted for logits x whose largest is known only at the end of the row. With
+//! L = k log2(e), e^(k x) = 2^(L x), and L x = n + r with an integer n and |r| <= 1/2. L is kept as the
+//! sum of two `f32`, 48 bits, so that r = L x - n, formed by two fused multiply-adds, is exact but for
+//! about 2^-25 of |r| and 2^-49 of |L x|: however large n is, 2^r and with it e^(k x) has the full
+//! precision of `f32`, and nothing has to be subtracted from x before. A reference 2^m for the row
+//! only changes the exponent, n - m, so that the bits of the significand are the same for every
+//! reference: an exponential that was kept equals one that is computed again.
+//!
+//! 2^r is 1 + r (c1 + r (c2 + ...)) of degree 6. The coefficients are `f32` that were rounded one after
+//! the other, from c1 on, the rest fitted anew each time to the smallest largest relative error on
+//! \[-1/2, 1/2\]: 2^-28.3 before rounding. Every result is a normal number or 0: exponents have [`HEADROOM`] below the reference.
+
+use super::simd::Simd;
+
+/// The largest |L x| that the reduction takes.
+pub(super) const MAX_EXPONENT: f32 = 2_097_152.0; // 2^21
+
+/// Results are multiplied by 2^HEADROOM, so that e^-126 of the reference's exponential, of which a
+/// row of 2^31 classes may hold many, is far from the numbers that are not normal.
+pub(super) const HEADROOM: i32 = 60;
+
+/// 2^r = 1 + r (c1 + r (c2 + ...)), c6 first.
+const EXP2: [f32; 6] = [
+    1.532_949_5e-4,
+    1.339_096e-3,
+    9.618_498e-3,
+    5.550_359_6e-2,
+    2.402_264_8e-1,
+    6.931_472e-1,
+];
 
 /// 1.5 * 2^23: adding it rounds a small `f32` to an integer, which then is in the low bits.
-const ROUND_F32: f32 = 12_582_912.0;
+const ROUND: f32 = 12_582_912.0;
 
-/// 1.5 * 2^52: the same for `f64`.
-const ROUND_F64: f64 = 6_755_399_441_055_744.0;
-
-/// e^x for x <= 0, to 1 ulp, subnormal numbers included: many of them make a sum that is none. NaN
-/// gives some number of \[0, 1\].
-///
-/// x = n ln 2 + r with |r| <= ln(2) / 2, and e^r by the polynomial of Cephes' `expf`.
-#[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
-    const LOWEST: f32 = -104.0; // e^-104 is below half of the smallest number, 2^-149
-    const LN2_HIGH: f32 = 0.693_359_4; // 9 bits: n * LN2_HIGH is exact
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    let clamped = if x >= LOWEST { x } else { LOWEST };
-    let shifted = clamped * std::f32::consts::LOG2_E + ROUND_F32;
-    let n = shifted - ROUND_F32;
-    let r = (clamped - n * LN2_HIGH) - n * LN2_LOW;
-    let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 0.5;
-    let exp_r = 1.0 + (r + r * r * p);
-    // 2^n in two factors, of which neither is subnormal; only the last product can round.
-    let n = shifted.to_bits().wrapping_sub(ROUND_F32.to_bits()) as i32;
-    let power = |n: i32| f32::from_bits(((n << 23) as u32).wrapping_add(1f32.to_bits()));
-    exp_r * power(n >> 1) * power(n - (n >> 1))
+/// A factor that an `f32` is too short for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Factor {
+    pub high: f32,
+    pub low: f32,
 }
 
-/// tanh(y), and 1 - tanh(y)^2 = 4E / (1 + E)^2 with E = e^(-2|y|), both to about 1e-15 relative.
-///
-/// -2|y| = n ln 2 + r, and e^r - 1 by its Taylor series.
-#[inline(always)]
-pub(super) fn tanh(y: f64) -> (f64, f64) {
-    const LN2_HIGH: f64 = 6.931_471_803_691_238e-1; // 32 bits: n * LN2_HIGH is exact
-    const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    const LOWEST: f64 = -700.0; // e^-700 is a normal number, and tanh has long been 1
-    let x = -2.0 * y.abs();
-    let x = if x >= LOWEST { x } else { LOWEST };
-    let shifted = x * std::f64::consts::LOG2_E + ROUND_F64;
-    let n = shifted - ROUND_F64;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    // 1/13!, ..., 1/2!, 1: the next term is below 2^-57 of the sum.
-    let mut p = 1.605_904_383_682_161_5e-10;
-    p = p * r + 2.087_675_698_786_81e-9;
-    p = p * r + 2.505_210_838_544_172e-8;
-    p = p * r + 2.755_731_922_398_589e-7;
-    p = p * r + 2.755_731_922_398_589_4e-6;
-    p = p * r + 2.480_158_730_158_73e-5;
-    p = p * r + 1.984_126_984_126_984e-4;
-    p = p * r + 1.388_888_888_888_889e-3;
-    p = p * r + 8.333_333_333_333_333e-3;
-    p = p * r + 4.166_666_666_666_666_4e-2;
-    p = p * r + 1.666_666_666_666_666_6e-1;
-    p = p * r + 0.5;
-    let expm1_r = r + r * r * p;
-    let power = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1f64.to_bits()));
-    let exp = power * expm1_r + power;
-    let expm1 = power * expm1_r + (power - 1.0);
-    ((-expm1 / (1.0 + exp)).copysign(y), 4.0 * exp / ((1.0 + exp) * (1.0 + exp)))
+impl Factor {
+    pub fn new(value: f64) -> Self {
+        let high = value as f32;
+        Factor { high, low: (value - f64::from(high)) as f32 }
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// 2^(L x - reference + [`HEADROOM`]).
+#[derive(Clone, Copy)]
+pub(super) struct Exponential<S: Simd> {
+    high: S::V,
+    low: S::V,
+    /// Adding it to L x rounds to an integer, and leaves the biased exponent in the low bits.
+    round: S::V,
+    /// The x whose biased exponent is 0, which makes a power of 0.
+    lowest: S::V,
+}
 
-    fn ulps(actual: f32, exact: f64) -> f64 {
-        let exponent = exact.log2().floor() as i32;
-        (f64::from(actual) - exact).abs() / 2f64.powi(exponent - 23)
-    }
-
-    #[test]
-    fn exp_is_within_an_ulp() {
-        let step = if cfg!(miri) { 1_000_003 } else { 101 };
-        let worst = (0..=(-87.336_54f32).to_bits() & 0x7fff_ffff)
-            .step_by(step)
-            .map(|bits| f32::from_bits(bits | 0x8000_0000))
-            .map(|x| ulps(exp(x), f64::from(x).exp()))
-            .fold(0.0, f64::max);
-        assert!(worst <= 1.0, "{worst} ulp");
-    }
-
-    #[test]
-    fn exp_at_the_ends() {
-        assert_eq!(exp(0.0), 1.0);
-        assert_eq!(exp(-0.0), 1.0);
-        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
-        assert_eq!(exp(-104.0), 0.0);
-        assert_eq!(exp(f32::MIN), 0.0);
-        for x in (-1039..=-870).map(|x| x as f32 / 10.0) {
-            let error = f64::from(exp(x)) - f64::from(x).exp();
-            assert!(error.abs() <= 2f64.powi(-149) + f64::from(x).exp() * 1e-7, "{x}: {error:e}");
+impl<S: Simd> Exponential<S> {
+    /// `factor` is L, of which the absolute value is normal and not huge; `reference` is an integer
+    /// of at most [`MAX_EXPONENT`].
+    #[inline(always)]
+    pub fn new(s: S, factor: Factor, reference: f32) -> Self {
+        let bias = (127 + HEADROOM) as f32;
+        Exponential {
+            high: s.splat(factor.high),
+            low: s.splat(factor.low),
+            round: s.splat(ROUND + (bias - reference)),
+            lowest: s.splat((reference - bias) / factor.high),
         }
-        assert!((0.0..=1.0).contains(&exp(f32::NAN)));
     }
 
-    #[test]
-    fn tanh_and_its_slope() {
-        let y = (-400..=400).map(|k| f64::from(k) / 16.0);
-        let tiny = (1..40).map(|k| 10f64.powi(-k));
-        for y in y.chain(tiny).chain([f64::INFINITY, f64::NEG_INFINITY, 1e300]) {
-            let (value, slope) = tanh(y);
-            let exact_slope = y.abs().min(350.0).cosh().powi(-2);
-            approx::assert_relative_eq!(value, y.tanh(), max_relative = 4e-15);
-            approx::assert_relative_eq!(slope, exact_slope, max_relative = 4e-15);
-        }
-        assert!(tanh(-0.0).0.is_sign_negative() && tanh(0.0).0.is_sign_positive());
+    /// For L x of at most the reference + 1; 0 where it is far below, NaN for NaN and +inf.
+    #[inline(always)]
+    pub fn at(&self, s: S, x: S::V) -> S::V {
+        let x = s.max(self.lowest, x);
+        let shifted = s.mul_add(x, self.high, self.round);
+        let n = s.sub(shifted, self.round);
+        let r = s.remainder(x, self.high, self.low, n);
+        let one = s.splat(1.0);
+        s.mul(s.mul_add(exp2_m1_over(s, r), r, one), s.integer_to_exponent(shifted))
     }
+
+    /// The same of one number.
+    #[inline(always)]
+    pub fn of(&self, s: S, x: f32) -> f32 {
+        s.first(self.at(s, s.splat(x)))
+    }
+}
+
+/// (2^r - 1) / r.
+#[inline(always)]
+fn exp2_m1_over<S: Simd>(s: S, r: S::V) -> S::V {
+    let mut p = s.splat(EXP2[0]);
+    for c in &EXP2[1..] {
+        p = s.mul_add(p, r, s.splat(*c));
+    }
+    p
+}
+
+/// z = c tanh(k x / c) and dz/dx, for a cap c and a scale k.
+///
+/// With E = e^(-2|k x / c|) = 2^(n + r), 1 - E is (1 - 2^n) - 2^n (2^r - 1), which has no cancellation
+/// for small x; then |z| = c (1 - E) / (1 + E), and dz/dx = 4 k E / (1 + E)^2.
+#[derive(Clone, Copy)]
+pub(super) struct SoftCap<S: Simd> {
+    exponential: Exponential<S>,
+    cap: S::V,
+    slope: S::V,
+}
+
+impl<S: Simd> SoftCap<S> {
+    /// `factor` is 2 |k| / c log2(e), of which the absolute value is normal and not huge.
+    #[inline(always)]
+    pub fn new(s: S, factor: Factor, cap: f32, scale: f32) -> Self {
+        let slope = 4.0 * f64::from(scale) * 2f64.powi(-HEADROOM);
+        SoftCap {
+            exponential: Exponential::new(s, factor, 0.0),
+            cap: s.splat(cap),
+            slope: s.splat(slope as f32),
+        }
+    }
+
+    /// z with the sign of x, and dz/dx.
+    #[inline(always)]
+    pub fn at(&self, s: S, x: S::V) -> (S::V, S::V) {
+        let Exponential { high, low, round, lowest } = self.exponential;
+        let x_low = s.max(lowest, s.copysign(x, s.splat(-1.0))); // -|x|; a NaN stays
+        let shifted = s.mul_add(x_low, high, round);
+        let n = s.sub(shifted, round);
+        let r = s.remainder(x_low, high, low, n);
+        let exp2_m1 = s.mul(exp2_m1_over(s, r), r);
+        let raised = s.integer_to_exponent(shifted); // 2^(n + HEADROOM)
+        let power = s.mul(raised, s.splat(2f32.powi(-HEADROOM)));
+        let one = s.splat(1.0);
+        let exp_m1 = s.mul_add(power, exp2_m1, s.sub(power, one)); // E - 1
+        let inverse = s.div(one, s.add(s.splat(2.0), exp_m1));
+        let z = s.mul(s.mul(self.cap, exp_m1), inverse);
+        let exp = s.mul_add(raised, exp2_m1, raised);
+        let slope = s.mul(s.mul(exp, self.slope), s.mul(inverse, inverse));
+        (s.copysign(z, x), slope)
+    }
+}
+
+/// log(1 + s) for a finite s >= 0, to 2^-40 relative.
+///
+/// 1 + s = 2^n v with v between sqrt(1/2) and sqrt(2); log(v) = 2 atanh(w) with w = f / (2 + f) and
+/// f = v - 1, by the series w + w^3/3 + ...; for n = 0, f is s itself.
+#[inline(always)]
+pub(super) fn log1p(s: f64) -> f64 {
+    const SQRT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
+    const TWO_52: u64 = 0x4330_0000_0000_0000;
+    let bits = (1.0 + s).to_bits();
+    let n = (bits - SQRT_HALF) >> 52;
+    let v = f64::from_bits(bits - (n << 52));
+    let f = if n == 0 { s } else { v - 1.0 };
+    let w = f / (2.0 + f);
+    let w2 = w * w;
+    let mut p = 1.0 / 17.0;
+    for k in [15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0] {
+        p = p * w2 + 1.0 / k;
+    }
+    let log_v = 2.0 * (w + w * w2 * p);
+    let n = f64::from_bits(TWO_52 | n) - f64::from_bits(TWO_52);
+    n * std::f64::consts::LN_2 + log_v
 }

@@ -8,8 +8,10 @@ mod kernel;
 mod lanes;
 mod math;
 mod memory;
+mod old_math;
 pub(crate) mod parallel;
 pub mod reference;
+pub(crate) mod simd;
 mod squash;
 
 pub(crate) use batch::Pass;

@@ -1,6 +1,6 @@
 //! From logits x to z = k x or z = c tanh(k x / c), relative to the largest z of the row.
 
-use super::math;
+use super::old_math;
 use crate::Problem;
 
 /// The function from a logit to z. It increases in sign(k) x, which is what kernels work on: the
@@ -58,7 +58,7 @@ impl Squash {
     fn z(&self, x: f32) -> f64 {
         let (scale, x) = (self.scale.abs(), f64::from(x));
         match self.cap {
-            Some(cap) => cap * math::tanh(x * (scale / cap)).0,
+            Some(cap) => cap * old_math::tanh(x * (scale / cap)).0,
             None => x * scale,
         }
     }
@@ -72,7 +72,7 @@ impl Squash {
             (Kind::Cap, Some(cap)) => {
                 let inner = magnitude / cap;
                 for (x, slope) in x.iter_mut().zip(slope) {
-                    let (tanh, derivative) = math::tanh(f64::from(*x) * inner);
+                    let (tanh, derivative) = old_math::tanh(f64::from(*x) * inner);
                     *x = (cap * tanh - reference.z) as f32;
                     *slope = (self.scale * derivative) as f32;
                 }

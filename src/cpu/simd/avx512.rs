@@ -1,0 +1,178 @@
+//! AVX-512: registers of 16 numbers.
+#![allow(unsafe_code)] // intrinsics
+
+use std::arch::x86_64::*;
+
+use half::{bf16, f16};
+
+use super::{LANES, Line, Simd, Vectorised};
+
+/// The proof of AVX-512 F, BW and DQ.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(());
+
+impl Avx512 {
+    pub fn new() -> Option<Self> {
+        let has = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq");
+        has.then_some(Avx512(()))
+    }
+
+    /// Runs work that is compiled for these instructions.
+    pub fn run<W: Vectorised>(self, work: W) -> W::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+        fn compiled<W: Vectorised>(simd: Avx512, work: W) -> W::Output {
+            work.run(simd)
+        }
+        // SAFETY: the processor has them: there is an `Avx512`.
+        unsafe { compiled(self, work) }
+    }
+}
+
+/// Makes a function of intrinsics safe. The processor has them: there is an `Avx512`. They load and
+/// store what is behind a reference, at any alignment.
+macro_rules! safe {
+    ($(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? $body:block)*) => {$(
+        #[inline(always)]
+        fn $name(self, $($argument: $type),*) $(-> $result)? {
+            // SAFETY: see above.
+            unsafe { $body }
+        }
+    )*};
+}
+
+impl Simd for Avx512 {
+    type V = __m512;
+    type Block = [__m512; 2];
+
+    safe! {
+        fn load(from: &[f32; LANES]) -> [__m512; 2] {
+            let from = from.as_ptr();
+            [_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16))]
+        }
+
+        fn load_f16(from: &[f16; LANES]) -> [__m512; 2] {
+            let from = from.as_ptr().cast::<__m256i>();
+            [
+                _mm512_cvtph_ps(_mm256_loadu_si256(from)),
+                _mm512_cvtph_ps(_mm256_loadu_si256(from.add(1))),
+            ]
+        }
+
+        fn load_bf16(from: &[bf16; LANES]) -> [__m512; 2] {
+            let from = from.as_ptr().cast::<__m256i>();
+            [widen(_mm256_loadu_si256(from)), widen(_mm256_loadu_si256(from.add(1)))]
+        }
+
+        fn store(block: [__m512; 2], to: &mut [f32; LANES]) {
+            let to = to.as_mut_ptr();
+            _mm512_storeu_ps(to, block[0]);
+            _mm512_storeu_ps(to.add(16), block[1]);
+        }
+
+        fn store_f16(block: [__m512; 2], to: &mut [f16; LANES]) {
+            let to = to.as_mut_ptr().cast::<__m256i>();
+            _mm256_storeu_si256(to, _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(block[0]));
+            _mm256_storeu_si256(to.add(1), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(block[1]));
+        }
+
+        fn store_bf16(block: [__m512; 2], to: &mut [bf16; LANES]) {
+            let to = to.as_mut_ptr().cast::<__m256i>();
+            _mm256_storeu_si256(to, narrow(block[0]));
+            _mm256_storeu_si256(to.add(1), narrow(block[1]));
+        }
+
+        fn stream(from: &[Line], to: &mut [Line]) {
+            for (from, to) in from.iter().zip(to) {
+                let line = _mm512_load_si512(from.0.as_ptr().cast());
+                _mm512_stream_si512(to.0.as_mut_ptr().cast(), line);
+            }
+        }
+
+        fn fence() {
+            _mm_sfence();
+        }
+
+        fn prefetch(address: *const u8) {
+            _mm_prefetch::<_MM_HINT_T0>(address.cast());
+        }
+
+        fn splat(x: f32) -> __m512 {
+            _mm512_set1_ps(x)
+        }
+
+        fn first(a: __m512) -> f32 {
+            _mm512_cvtss_f32(a)
+        }
+
+        fn fill(x: f32) -> [__m512; 2] {
+            [_mm512_set1_ps(x); 2]
+        }
+
+        fn add(a: __m512, b: __m512) -> __m512 {
+            _mm512_add_ps(a, b)
+        }
+
+        fn sub(a: __m512, b: __m512) -> __m512 {
+            _mm512_sub_ps(a, b)
+        }
+
+        fn mul(a: __m512, b: __m512) -> __m512 {
+            _mm512_mul_ps(a, b)
+        }
+
+        fn div(a: __m512, b: __m512) -> __m512 {
+            _mm512_div_ps(a, b)
+        }
+
+        fn mul_add(a: __m512, b: __m512, c: __m512) -> __m512 {
+            _mm512_fmadd_ps(a, b, c)
+        }
+
+        fn remainder(x: __m512, high: __m512, low: __m512, n: __m512) -> __m512 {
+            _mm512_fmadd_ps(x, low, _mm512_fmsub_ps(x, high, n))
+        }
+
+        fn max(a: __m512, b: __m512) -> __m512 {
+            _mm512_max_ps(a, b)
+        }
+
+        fn copysign(a: __m512, b: __m512) -> __m512 {
+            let sign = _mm512_set1_ps(-0.0);
+            _mm512_or_ps(_mm512_andnot_ps(sign, a), _mm512_and_ps(sign, b))
+        }
+
+        fn integer_to_exponent(a: __m512) -> __m512 {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)))
+        }
+
+        fn if_equal(a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), y, x)
+        }
+
+        fn any_equal(a: __m512, b: __m512) -> bool {
+            _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) != 0
+        }
+    }
+}
+
+/// bf16 is the upper half of an `f32`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen(x: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)))
+}
+
+/// The bf16 that is nearest to each number. Of a NaN the quiet bit is set, and the rest cut off. The
+/// instruction for it would flush subnormal numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512dq")]
+fn narrow(x: __m512) -> __m256i {
+    let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+    let bits = _mm512_castps_si512(x);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+    let kept = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x0040_0000));
+    _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(kept))
+}

@@ -1,0 +1,143 @@
+//! Vectors. Kernels are written once over [`Simd`], and compiled for each instruction set.
+//!
+//! They work on blocks of 32 numbers, which are 2 to 8 registers: sums add the same lanes in the same
+//! order everywhere, so that all instruction sets with a fused multiply-add give the same bits.
+//!
+//! [`InstructionSet::best`] is the one place that chooses.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+use half::{bf16, f16};
+
+/// Numbers in a block.
+pub(super) const LANES: usize = 32;
+
+/// A block in memory.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Lanes<T = f32>(pub [T; LANES]);
+
+/// A cache line, the unit of non-temporal stores.
+pub(super) type Line = Lanes<u16>;
+
+/// The operations of an instruction set. A value of the type is the proof that the processor has it.
+///
+/// A conversion to 16 bits rounds to nearest, ties to even; a NaN stays one.
+pub(super) trait Simd: Copy {
+    /// A register of numbers.
+    type V: Copy;
+    /// [`LANES`] numbers, in the order of memory.
+    type Block: Copy + AsRef<[Self::V]> + AsMut<[Self::V]>;
+
+    fn load(self, from: &[f32; LANES]) -> Self::Block;
+    fn load_f16(self, from: &[f16; LANES]) -> Self::Block;
+    fn load_bf16(self, from: &[bf16; LANES]) -> Self::Block;
+    fn store(self, block: Self::Block, to: &mut [f32; LANES]);
+    fn store_f16(self, block: Self::Block, to: &mut [f16; LANES]);
+    fn store_bf16(self, block: Self::Block, to: &mut [bf16; LANES]);
+    /// Writes lines past the caches; [`Simd::fence`] makes them visible to other threads.
+    fn stream(self, from: &[Line], to: &mut [Line]);
+    fn fence(self);
+    /// Asks for the line at an address, which may be anything.
+    fn prefetch(self, address: *const u8);
+
+    fn splat(self, x: f32) -> Self::V;
+    /// The first lane.
+    fn first(self, a: Self::V) -> f32;
+    /// The same number in a whole block.
+    fn fill(self, x: f32) -> Self::Block;
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// a b + c, rounded once where the processor can, else twice.
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// x (high + low) - n for an n that is near to it: the error is that of rounding the result and
+    /// x low.
+    fn remainder(self, x: Self::V, high: Self::V, low: Self::V, n: Self::V) -> Self::V;
+    /// The larger one; b where one of them is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The magnitude of a with the sign of b.
+    fn copysign(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The bits of a, shifted left by 23: what was an integer becomes an exponent.
+    fn integer_to_exponent(self, a: Self::V) -> Self::V;
+    /// x where a and b are equal, else y.
+    fn if_equal(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Whether a and b are equal in some lane.
+    fn any_equal(self, a: Self::V, b: Self::V) -> bool;
+}
+
+/// What is compiled for an instruction set. Implementations are `#[inline(always)]`, and so is all
+/// that they call in their inner loops.
+pub(super) trait Vectorised {
+    type Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction set that kernels are compiled for.
+#[derive(Clone, Copy)]
+pub(crate) enum InstructionSet {
+    /// What every processor of the target has.
+    Portable,
+    /// AVX2, FMA and F16C: 256 bits.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    /// AVX-512 F, BW and DQ: 512 bits.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+    /// 128 bits.
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
+}
+
+impl InstructionSet {
+    /// All that this processor has, the best one last.
+    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let others = [
+            avx2::Avx2::new().map(InstructionSet::Avx2),
+            avx512::Avx512::new().map(InstructionSet::Avx512),
+        ];
+        #[cfg(target_arch = "aarch64")]
+        let others = [neon::Neon::new().map(InstructionSet::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let others = [];
+        std::iter::once(InstructionSet::Portable).chain(others.into_iter().flatten())
+    }
+
+    pub fn best() -> Self {
+        Self::available().next_back().unwrap_or(InstructionSet::Portable)
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            InstructionSet::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon(_) => "neon",
+        }
+    }
+
+    /// Runs the work with vectors of this instruction set.
+    #[inline]
+    pub fn run<W: Vectorised>(self, work: W) -> W::Output {
+        match self {
+            InstructionSet::Portable => work.run(portable::Portable),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2(simd) => simd.run(work),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512(simd) => simd.run(work),
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon(simd) => work.run(simd),
+        }
+    }
+}
