@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::cpu::Processor;
 use crate::cpu::parallel::{ParallelFor, Threads};
+use crate::cpu::simd::InstructionSet;
 use crate::cuda::engine::Engine;
 use crate::{Device, DeviceKind, Result};
 
@@ -74,7 +76,7 @@ pub struct Context {
 /// What computes.
 #[derive(Clone)]
 pub(crate) enum Backend {
-    Cpu(Arc<Threads>),
+    Cpu(Arc<Processor>),
     Cuda(Arc<Engine>),
 }
 
@@ -88,10 +90,11 @@ impl Context {
     /// [`Error::Cuda`](crate::Error::Cuda) if a GPU that was asked for cannot be used.
     pub fn new(options: ContextOptions) -> Result<Self> {
         let ContextOptions { device, threads, parallel_for, cache_directory } = options;
-        let threads = Arc::new(Threads::new(threads, parallel_for)?);
+        let threads = Threads::new(threads, parallel_for)?;
+        let processor = Arc::new(Processor { threads, instructions: InstructionSet::chosen()? });
         let open = |device: Device| {
             let backend = match device.kind() {
-                DeviceKind::Cpu => Backend::Cpu(Arc::clone(&threads)),
+                DeviceKind::Cpu => Backend::Cpu(Arc::clone(&processor)),
                 DeviceKind::Cuda { ordinal } => {
                     Backend::Cuda(Engine::open(ordinal, cache_directory.as_deref())?)
                 }
@@ -107,7 +110,9 @@ impl Context {
 
     /// The CPU, on rayon's global pool.
     pub fn cpu() -> Self {
-        Context { device: Device::cpu(), backend: Backend::Cpu(Arc::new(Threads::Shared)) }
+        let instructions = InstructionSet::chosen().unwrap_or(InstructionSet::best());
+        let processor = Processor { threads: Threads::Shared, instructions };
+        Context { device: Device::cpu(), backend: Backend::Cpu(Arc::new(processor)) }
     }
 
     /// The device that [`Device::auto`] chooses; the CPU if that cannot be opened.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::call::Call;
 use crate::context::Backend;
-use crate::cpu::parallel::Threads;
-use crate::cpu::{self, Pass};
+use crate::cpu::{self, Pass, Processor};
 use crate::cuda::kernels::{Kernels, Session};
 use crate::log;
 use crate::site::Site;
@@ -42,7 +41,7 @@ pub struct Plan {
 /// What computes a plan.
 #[derive(Clone)]
 enum Runner {
-    Cpu(Arc<Threads>),
+    Cpu(Arc<Processor>),
     Cuda(Arc<Kernels>),
 }
 
@@ -58,7 +57,7 @@ impl Plan {
     pub fn new(context: &Context, problem: &Problem) -> Result<Self> {
         problem.validate()?;
         let runner = match context.backend() {
-            Backend::Cpu(threads) => Runner::Cpu(Arc::clone(threads)),
+            Backend::Cpu(processor) => Runner::Cpu(Arc::clone(processor)),
             Backend::Cuda(_) if problem.logits == DType::F64 => {
                 return Err(Error::Unsupported {
                     what: "logits of type f64 on a GPU".into(),
@@ -87,7 +86,7 @@ impl Plan {
     /// The name of what computes it, for logs.
     pub fn kernel_name(&self) -> &str {
         match &self.runner {
-            Runner::Cpu(_) => cpu::kernel_name(&self.problem),
+            Runner::Cpu(processor) => cpu::kernel_name(&self.problem, processor),
             Runner::Cuda(kernels) => kernels.name(),
         }
     }
@@ -96,7 +95,7 @@ impl Plan {
     /// [`Workspace::ALIGNMENT`], never 0, and `usize::MAX` if it is more than that.
     pub fn workspace_size(&self, rows: usize) -> usize {
         let size = match &self.runner {
-            Runner::Cpu(_) => cpu::workspace_size(&self.problem, rows),
+            Runner::Cpu(processor) => cpu::workspace_size(&self.problem, rows, processor),
             Runner::Cuda(kernels) => kernels.workspace_size(&self.problem, rows),
         };
         size.checked_next_multiple_of(Workspace::ALIGNMENT).unwrap_or(usize::MAX)
@@ -177,7 +176,7 @@ impl Plan {
 
     fn visit(&self) -> Result<Visit<'_>> {
         let at = match &self.runner {
-            Runner::Cpu(threads) => At::Cpu(threads),
+            Runner::Cpu(processor) => At::Cpu(processor),
             Runner::Cuda(kernels) => At::Cuda(kernels.enter()?),
         };
         Ok(Visit { plan: self, at })
@@ -192,7 +191,7 @@ struct Visit<'p> {
 
 /// Where the call is.
 enum At<'p> {
-    Cpu(&'p Threads),
+    Cpu(&'p Processor),
     Cuda(Session<'p>),
 }
 
@@ -200,7 +199,7 @@ impl Visit<'_> {
     fn compute(&self, call: &Call, pass: Pass) -> Result<()> {
         let problem = &self.plan.problem;
         match &self.at {
-            At::Cpu(threads) => cpu::run(problem, call, pass, threads),
+            At::Cpu(processor) => cpu::run(problem, call, pass, processor),
             // What the host makes of a denominator does not depend on the caller's rounding mode.
             At::Cuda(session) => {
                 cpu::float_env::with_default(|| session.run(problem, call, pass == Pass::Backward))

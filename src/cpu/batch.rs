@@ -4,11 +4,14 @@
 //! order, and then the blocks in order. No result depends on the threads.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::kernel::{Kernel, Scale, Scratch, Totals};
-use super::memory;
+use super::kernel::{Kernel, Scale, Totals};
 use super::parallel::Threads;
-use super::times;
+use super::scratch::{Kept, Scratch, Slots};
+use super::simd::{Simd, Vectorised};
+use super::writer::Writer;
+use super::{Processor, memory, times};
 use crate::call::Call;
 use crate::{Denominator, EmptyMean, Error, Problem, Reduction, Result};
 
@@ -20,6 +23,9 @@ pub(crate) enum Pass {
     /// From the logits and statistics to the gradient.
     Backward,
 }
+
+/// A gradient of this many bytes does not stay in the caches until somebody reads it.
+const STREAMED: usize = 16 << 20;
 
 /// What the targets of some rows say before any logit is read.
 #[derive(Clone, Copy, Debug)]
@@ -34,37 +40,62 @@ struct Count {
 }
 
 /// Computes all outputs of a call, or writes none if a target is not a class.
-pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, threads: &Threads) -> Result<()> {
+pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, processor: &Processor) -> Result<()> {
     let blocks = Blocks::new(problem, call.rows);
-    let count = count(problem, call, &blocks, threads)?;
+    let count = count(problem, call, &blocks, &processor.threads)?;
     let scale = scale(problem, call.denominator, &count);
     let kernel = Kernel::new(problem, call, scale);
-    match pass {
-        Pass::Forward => {
-            let forward = |rows: Range<usize>, scratch: &mut Scratch| {
-                rows.map(|row| kernel.forward(row, scratch)).fold(Totals::default(), Totals::plus)
-            };
-            let totals = blocks.map(threads, call, forward);
-            finish(
-                problem,
-                call,
-                scale,
-                totals.iter().copied().fold(Totals::default(), Totals::plus),
-            );
-        }
-        Pass::Backward => {
-            blocks.map(threads, call, |rows, scratch| {
-                rows.for_each(|row| kernel.backward(row, scratch));
-            });
-        }
+    let slots = Slots::new(problem, call, blocks.results_size());
+    let totals = blocks.map(&processor.threads, call, |slot, queue| {
+        let (kernel, kept) = (&kernel, slots.get(slot));
+        processor.instructions.run(Rows { kernel, pass, kept, blocks: &blocks, queue });
+    });
+    if pass == Pass::Forward {
+        let totals = totals.iter().copied().fold(Totals::default(), Totals::plus);
+        finish(problem, call, scale, totals);
     }
     Ok(())
 }
 
-/// The workspace of a call in bytes: one result for each block.
-pub(super) fn workspace_size(problem: &Problem, rows: usize) -> usize {
-    let result = size_of::<Count>().max(size_of::<Totals>());
-    Blocks::new(problem, rows).count().saturating_mul(result)
+/// Rows that one thread computes: all that it gets from the queue.
+struct Rows<'a> {
+    kernel: &'a Kernel<'a>,
+    pass: Pass,
+    kept: Option<Kept<'a>>,
+    blocks: &'a Blocks,
+    queue: &'a Queue,
+}
+
+impl Vectorised for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Rows { kernel, pass, mut kept, blocks, queue } = self;
+        let mut scratch = Scratch::new(Writer::new(blocks.stream));
+        while let Some(some) = queue.take() {
+            for block in some {
+                let mut totals = Totals::default();
+                for row in blocks.rows(block) {
+                    match pass {
+                        Pass::Forward => {
+                            let row = kernel.forward(s, row, &mut scratch, &mut kept);
+                            totals = totals.plus(row);
+                        }
+                        Pass::Backward => kernel.backward(s, row, &mut scratch),
+                    }
+                }
+                memory::set(kernel.call.workspace, block, totals);
+            }
+        }
+        scratch.writer.finish(s);
+    }
+}
+
+/// The workspace of a call in bytes: one result for each block, and what each thread keeps.
+pub(super) fn workspace_size(problem: &Problem, rows: usize, processor: &Processor) -> usize {
+    let results = Blocks::new(problem, rows).results_size();
+    Slots::end(problem, results, processor.threads.count())
 }
 
 fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> Result<Count> {
@@ -76,17 +107,21 @@ fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> 
     let weight = |data: Option<*const u8>, index| {
         data.map_or(1.0, |data| f64::from(memory::get::<f32>(data, index)))
     };
-    let counts = blocks.map(threads, call, |rows, _: &mut ()| {
-        rows.map(|row| match call.targets.index(row) {
-            index if problem.ignore_index == Some(index) => Count::NONE,
-            index if (0..classes as i64).contains(&index) => {
-                let class = weight(call.class_weights, index as usize);
-                let weight = class * weight(call.row_weights, row);
-                Count { weight, rows: 1, ..Count::NONE }
+    let counts = blocks.map(threads, call, |_, queue| {
+        while let Some(some) = queue.take() {
+            for block in some {
+                let count = blocks.rows(block).map(|row| match call.targets.index(row) {
+                    index if problem.ignore_index == Some(index) => Count::NONE,
+                    index if (0..classes as i64).contains(&index) => {
+                        let class = weight(call.class_weights, index as usize);
+                        let weight = class * weight(call.row_weights, row);
+                        Count { weight, rows: 1, ..Count::NONE }
+                    }
+                    _ => Count { first_invalid: row, ..Count::NONE },
+                });
+                memory::set(call.workspace, block, count.fold(Count::NONE, Count::plus));
             }
-            _ => Count { first_invalid: row, ..Count::NONE },
-        })
-        .fold(Count::NONE, Count::plus)
+        }
     });
     let count = counts.iter().copied().fold(Count::NONE, Count::plus);
     match count.first_invalid {
@@ -141,16 +176,22 @@ struct Blocks {
     rows_per_block: usize,
     /// Whether there is enough work for several threads.
     large: bool,
+    /// Whether the gradient is written past the caches.
+    stream: bool,
 }
 
 impl Blocks {
     fn new(problem: &Problem, rows: usize) -> Self {
         const ELEMENTS_PER_BLOCK: usize = if cfg!(miri) { 8 } else { 16 * 1024 };
         let classes = problem.classes;
+        let elements = rows.saturating_mul(classes);
         Blocks {
             rows,
             rows_per_block: (ELEMENTS_PER_BLOCK / classes).clamp(1, 256),
-            large: rows.saturating_mul(classes) >= 4 * ELEMENTS_PER_BLOCK,
+            large: elements >= 4 * ELEMENTS_PER_BLOCK,
+            // In place, the lines are in the caches already.
+            stream: !problem.in_place
+                && elements.saturating_mul(problem.dlogits.size()) >= STREAMED,
         }
     }
 
@@ -163,22 +204,43 @@ impl Blocks {
         first..self.rows.min(first + self.rows_per_block)
     }
 
-    /// Calls `task` for every block, each thread with a state of its own, and keeps the results in
-    /// the workspace of the call.
-    fn map<S: Default, T: Copy>(
+    /// The bytes of one result for each block.
+    fn results_size(&self) -> usize {
+        self.count().saturating_mul(size_of::<Count>().max(size_of::<Totals>()))
+    }
+
+    /// Calls `task` on several threads, each with its number and the queue of blocks, for all of which
+    /// it leaves results in the workspace of the call.
+    fn map<T: Copy>(
         &self,
         threads: &Threads,
         call: &Call,
-        task: impl Fn(Range<usize>, &mut S) -> T + Sync,
+        task: impl Fn(usize, &Queue) + Sync,
     ) -> &[T] {
         let blocks = self.count();
-        let tasks = if self.large { threads.suggested_tasks().min(blocks) } else { blocks.min(1) };
-        threads.run(tasks, |index| {
-            let mut state = S::default();
-            for block in blocks * index / tasks..blocks * (index + 1) / tasks {
-                memory::set(call.workspace, block, task(self.rows(block), &mut state));
-            }
-        });
+        let tasks = if self.large { threads.count().min(blocks) } else { blocks.min(1) };
+        let queue = Queue::new(blocks, tasks);
+        threads.run(tasks, |index| task(index, &queue));
         memory::slice(call.workspace, blocks)
+    }
+}
+
+/// Blocks that nobody works on yet. Neighbours go to one thread.
+struct Queue {
+    next: AtomicUsize,
+    blocks: usize,
+    grain: usize,
+}
+
+impl Queue {
+    fn new(blocks: usize, tasks: usize) -> Self {
+        const SHARES: usize = 16; // evens out rows that cost more, and busy processors
+        let grain = if tasks <= 1 { blocks } else { blocks / (tasks * SHARES) };
+        Queue { next: AtomicUsize::new(0), blocks, grain: grain.max(1) }
+    }
+
+    fn take(&self) -> Option<Range<usize>> {
+        let first = self.next.fetch_add(self.grain, Ordering::Relaxed);
+        (first < self.blocks).then(|| first..self.blocks.min(first + self.grain))
     }
 }

@@ -1,23 +1,28 @@
 //! Cross entropy of one row in `f32`.
 //!
-//! A row is read in chunks that fit the first-level cache:
-//!
-//! 1. for its largest logit m, and whether it holds a NaN;
-//! 2. for the sums over t = z - z(m) <= 0. The sum of exponentials leaves out *one* maximum:
-//!    s = sum(exp t) - 1, so that lse - z\[y\] = log1p(s) - t\[y\] has no cancellation, however
-//!    large the logits are and however far the target is ahead;
-//! 3. for the gradient, from p = exp(t) / (1 + s). At a maximal class 1 - p is s / (1 + s).
+//! A row is read in chunks that fit the first-level cache, once for the statistics: the largest logit
+//! m, and the sums over t = z - z(m) <= 0, which are kept relative to the largest logit so far. The sum
+//! of exponentials leaves out *one* maximum, so that lse - z\[y\] = log1p(s) - t\[y\] has no
+//! cancellation, however large the logits are and however far the target is ahead. Then comes the
+//! gradient, from p = exp(t) / (1 + s). At a maximal class 1 - p is s / (1 + s).
 //!
 //! What is done once per row is done in `f64`.
 
 use std::ops::Range;
 
-use super::lanes::{self, CHUNK};
+use super::chunk::{self, COLUMNS};
+use super::math::log1p;
 use super::memory::{self, Row};
-use super::squash::{Reference, Squash};
-use super::{old_math, times};
+use super::partial::{Largest, Partial};
+use super::scratch::{Kept, Scratch};
+use super::simd::{LANES, Lanes, Simd};
+use super::squash::Squash;
+use super::times;
 use crate::call::Call;
 use crate::{Outputs, Problem, Reduction};
+
+/// Columns whose sums are made in one go: large enough to be worth a task of its own.
+const SEGMENT: usize = 32 * COLUMNS;
 
 /// Computes the rows of a call.
 pub(super) struct Kernel<'a> {
@@ -25,32 +30,9 @@ pub(super) struct Kernel<'a> {
     pub(super) call: &'a Call,
     pub(super) scale: Scale,
     pub(super) squash: Squash,
-    pub(super) class_weights: Option<&'a [f32]>,
+    pub(super) class_weights: Option<Row>,
     /// Sum of the class weights; their number without any.
     pub(super) weight_sum: f64,
-}
-
-/// One chunk of a row, and what was made of it.
-pub(super) struct Scratch {
-    /// t = z - z(m).
-    pub(super) t: [f32; CHUNK],
-    /// exp(t).
-    pub(super) e: [f32; CHUNK],
-    /// dz/dx, where it differs between classes.
-    pub(super) slope: [f32; CHUNK],
-    /// u = w ((1 - s) q + s/C) of probability targets q.
-    pub(super) u: [f32; CHUNK],
-    /// The gradient.
-    pub(super) gradient: [f32; CHUNK],
-    /// The first column of the chunk that t, e and slope hold, if any.
-    prepared: Option<usize>,
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        let zeros = [0.0; CHUNK];
-        Scratch { t: zeros, e: zeros, slope: zeros, u: zeros, gradient: zeros, prepared: None }
-    }
 }
 
 /// The target of one row.
@@ -60,12 +42,19 @@ pub(super) enum Target {
     Probabilities(Row),
 }
 
-/// The softmax of a row: p = exp(z - z(m)) / (1 + s).
+/// The softmax of a row.
 #[derive(Clone, Copy)]
 pub(super) struct Softmax {
-    pub(super) reference: Reference,
+    /// What is subtracted to make y.
+    pub(super) shift: f32,
+    /// The largest y.
+    pub(super) y: f32,
+    /// z of the largest logit.
+    pub(super) z: f64,
     /// Sum of exp(z - z(m)) without one maximum: an `f32`, as the statistics keep it.
     pub(super) s: f64,
+    /// z + log(1 + s).
+    pub(super) lse: f64,
 }
 
 /// What one row, or one block of rows, adds to the totals.
@@ -86,21 +75,6 @@ pub(super) struct Scale {
     pub z_loss: f64,
 }
 
-/// The sums over one row.
-#[derive(Default)]
-struct Sums {
-    /// sum(exp t) without one maximum.
-    exp: f64,
-    /// -sum(t exp t).
-    entropy: f64,
-    /// -sum(w t), which label smoothing needs.
-    spread: f64,
-    /// -t\[y\], or -sum(u t).
-    target: f64,
-    /// sum(u).
-    mass: f64,
-}
-
 /// What one row gives, besides its gradient.
 struct RowOutputs {
     loss: f64,
@@ -113,83 +87,99 @@ struct RowOutputs {
 
 impl<'a> Kernel<'a> {
     pub fn new(problem: &'a Problem, call: &'a Call, scale: Scale) -> Self {
-        let class_weights =
-            call.class_weights.map(|data| memory::slice::<f32>(data, problem.classes));
-        let weight_sum = match class_weights {
-            Some(weights) => weights.iter().copied().map(f64::from).sum(),
+        let weight_sum = match call.class_weights {
+            Some(data) => {
+                let weights = memory::slice::<f32>(data, problem.classes);
+                weights.iter().copied().map(f64::from).sum()
+            }
             None => problem.classes as f64,
         };
+        let class_weights = call.class_weights.map(Row::of);
         let squash = Squash::new(problem);
         Kernel { problem, call, scale, squash, class_weights, weight_sum }
     }
 
     /// Writes all outputs of a row, and returns what it adds to the totals.
-    pub fn forward(&self, row: usize, scratch: &mut Scratch) -> Totals {
-        scratch.prepared = None;
+    #[inline(always)]
+    pub fn forward<S: Simd>(
+        &self,
+        s: S,
+        row: usize,
+        scratch: &mut Scratch,
+        kept: &mut Option<Kept>,
+    ) -> Totals {
         let call = self.call;
         let Some(target) = self.target(row) else {
             self.write(row, RowOutputs::IGNORED);
-            self.fill_gradient(row, 0.0, scratch);
+            self.fill_gradient(s, row, 0..self.problem.classes, 0.0, scratch);
             return Totals::default();
         };
         let logits = call.logits.row(row, call.inner);
-        let (largest, has_nan) = self.largest(logits, scratch);
-        if has_nan || !self.squash.is_defined_for(largest) {
-            let largest = if has_nan { f32::NAN } else { largest };
+        let (shift, sums) = self.sums(s, logits, target, scratch, kept);
+        let largest = sums.largest;
+        if sums.exp.is_nan() || !self.squash.is_defined_for(largest.x) {
+            let largest = if self.has_nan(s, logits, scratch) { f32::NAN } else { largest.x };
             self.write(row, RowOutputs::undefined(largest.into(), self.squash.orient(largest)));
-            self.fill_gradient(row, f32::NAN, scratch);
+            self.fill_gradient(s, row, 0..self.problem.classes, f32::NAN, scratch);
             return Totals { cross_entropy: f64::NAN, ..Totals::default() };
         }
-        let argmax = self.argmax(logits, largest, scratch);
-        let reference = self.squash.reference(largest);
-        let sums = self.sums(logits, target, reference, scratch);
-        let softmax = Softmax { reference, s: f64::from(sums.exp as f32) };
-
-        let cross_entropy = self.cross_entropy(target, &sums, softmax);
+        let one = self.squash.exponential(s, sums.reference).of(s, largest.y);
+        let s_f32 = (sums.exp / f64::from(one)) as f32;
+        let log1p_s = log1p(s_f32.into());
+        let z = self.squash.z(s, largest.x);
+        let lse = z + log1p_s;
+        let softmax = Softmax { shift, y: largest.y, z, s: s_f32.into(), lse };
+        let cross_entropy = match target {
+            Target::Class(class) => {
+                let x = self.squash.orient(logits.get(class));
+                let distance = if class == largest.class { 0.0 } else { softmax.z - self.squash.z(s, x) };
+                self.cross_entropy_of_class(class, log1p_s, distance, sums.distance)
+            }
+            Target::Probabilities(_) => sums.mass * log1p_s + sums.distance * self.squash.unit,
+        };
         let totals = Totals {
             cross_entropy: times(self.row_weight(row), cross_entropy),
             z_loss: match self.problem.z_loss {
                 0.0 => 0.0,
-                factor => factor * softmax.lse().powi(2),
+                factor => factor * lse.powi(2),
             },
-            correct: argmax.is_some_and(|argmax| argmax == self.best(target)).into(),
+            correct: i64::from(
+                self.problem.outputs.contains(Outputs::CORRECT)
+                    && largest.class == self.best(target),
+            ),
         };
+        let moment = sums.moment * self.squash.unit / f64::from(one);
         let outputs = RowOutputs {
             loss: totals.cross_entropy + totals.z_loss,
-            lse: softmax.lse(),
-            entropy: softmax.log1p_s() + sums.entropy / (1.0 + softmax.s),
-            stats: [self.squash.orient(largest), softmax.s as f32],
-            argmax: argmax.map_or(-1, |argmax| argmax as i64),
+            lse,
+            entropy: log1p_s + moment / (1.0 + softmax.s),
+            stats: [self.squash.orient(largest.x), softmax.s as f32],
+            argmax: largest.class as i64,
         };
         self.write(row, outputs);
-        self.write_gradient(row, target, softmax, sums.mass, scratch);
+        let columns = 0..self.problem.classes;
+        self.write_gradient(s, row, columns, target, softmax, sums.mass, scratch, kept.as_ref());
         totals
     }
 
     /// Writes the gradient of a row from its statistics.
-    pub fn backward(&self, row: usize, scratch: &mut Scratch) {
-        scratch.prepared = None;
+    #[inline(always)]
+    pub fn backward<S: Simd>(&self, s: S, row: usize, scratch: &mut Scratch) {
         let Some(stats) = self.call.stats else { return };
         let Some(target) = self.target(row) else {
-            return self.fill_gradient(row, 0.0, scratch);
+            return self.fill_gradient(s, row, 0..self.problem.classes, 0.0, scratch);
         };
-        let [largest, s] = memory::get::<[f32; 2]>(stats, row);
-        if largest.is_nan() || s.is_nan() {
-            return self.fill_gradient(row, f32::NAN, scratch);
+        let [largest, sum] = memory::get::<[f32; 2]>(stats, row);
+        if largest.is_nan() || sum.is_nan() {
+            return self.fill_gradient(s, row, 0..self.problem.classes, f32::NAN, scratch);
         }
-        let reference = self.squash.reference(self.squash.orient(largest));
-        let softmax = Softmax { reference, s: f64::from(s) };
-        let mass = match target {
-            Target::Class(_) => 0.0,
-            Target::Probabilities(q) => self
-                .chunks()
-                .map(|columns| {
-                    let u = self.mix(q, &columns, &mut scratch.u);
-                    lanes::sum_by(u, u, |u, _| u)
-                })
-                .sum(),
-        };
-        self.write_gradient(row, target, softmax, mass, scratch);
+        let largest = self.squash.orient(largest);
+        let (shift, y) = self.squash.anchor(s, largest);
+        let (z, sum) = (self.squash.z(s, largest), f64::from(sum));
+        let softmax = Softmax { shift, y, z, s: sum, lse: z + log1p(sum) };
+        let mass = self.mass(s, target, scratch);
+        let columns = 0..self.problem.classes;
+        self.write_gradient(s, row, columns, target, softmax, mass, scratch, None);
     }
 
     /// The target of a row; `None` for an ignored one.
@@ -207,31 +197,13 @@ impl<'a> Kernel<'a> {
     }
 
     pub(super) fn class_weight(&self, class: usize) -> f64 {
-        self.class_weights.map_or(1.0, |weights| weights[class].into())
+        self.class_weights.map_or(1.0, |weights| weights.get(class).into())
     }
 
-    pub(super) fn chunks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let classes = self.problem.classes;
-        (0..classes).step_by(CHUNK).map(move |first| first..classes.min(first + CHUNK))
-    }
-
-    /// The largest oriented logit, and whether there is a NaN.
-    fn largest(&self, logits: Row, scratch: &mut Scratch) -> (f32, bool) {
-        self.chunks().fold((f32::NEG_INFINITY, false), |(largest, has_nan), columns| {
-            let (chunk_largest, chunk_has_nan) = lanes::max(self.load(logits, &columns, scratch));
-            (largest.max(chunk_largest), has_nan | chunk_has_nan)
-        })
-    }
-
-    /// The first class with the largest logit, if anybody wants to know.
-    fn argmax(&self, logits: Row, largest: f32, scratch: &mut Scratch) -> Option<usize> {
-        if !self.problem.outputs.intersects(Outputs::ARGMAX | Outputs::CORRECT) {
-            return None;
-        }
-        self.chunks().find_map(|columns| {
-            let x = self.load(logits, &columns, scratch);
-            x.iter().position(|&x| x == largest).map(|class| columns.start + class)
-        })
+    /// The chunks of some columns: the first column, and how many they are.
+    pub(super) fn chunks(columns: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
+        let end = columns.end;
+        columns.step_by(COLUMNS).map(move |first| (first, COLUMNS.min(end - first)))
     }
 
     /// The class that the target says: the first most probable one.
@@ -239,121 +211,260 @@ impl<'a> Kernel<'a> {
         match target {
             Target::Class(class) => class,
             Target::Probabilities(q) => {
-                let mut chunk = [0.0; CHUNK];
                 let mut best = (0, f32::NEG_INFINITY);
-                for columns in self.chunks() {
-                    q.load(columns.start, &mut chunk[..columns.len()]);
-                    for (class, &q) in columns.zip(&chunk) {
-                        best = if q > best.1 { (class, q) } else { best };
-                    }
+                for class in 0..self.problem.classes {
+                    let q = q.get(class);
+                    best = if q > best.1 { (class, q) } else { best };
                 }
                 best.0
             }
         }
     }
 
-    fn sums(
+    /// The sums over a row, and the shift of y.
+    #[inline(always)]
+    fn sums<S: Simd>(
         &self,
+        s: S,
         logits: Row,
         target: Target,
-        reference: Reference,
         scratch: &mut Scratch,
-    ) -> Sums {
-        let wants_entropy = self.problem.outputs.contains(Outputs::ENTROPY);
-        let mut sums = Sums::default();
-        let mut maxima = 0;
-        for columns in self.chunks() {
-            self.prepare(logits, &columns, reference, scratch);
-            let (t, e) = (&scratch.t[..columns.len()], &scratch.e[..columns.len()]);
-            sums.exp += lanes::sum_by(e, t, |e, t| if t == 0.0 { 0.0 } else { e });
-            maxima += lanes::count_zeros(t);
-            if wants_entropy {
-                sums.entropy += lanes::sum_by(e, t, |e, t| if e == 0.0 { 0.0 } else { -t * e });
+        kept: &mut Option<Kept>,
+    ) -> (f32, Partial) {
+        let sums = self.sums_less(s, 0.0, logits, target, scratch, kept);
+        match self.squash.anchor(s, sums.largest.x) {
+            (shift, _) if shift != 0.0 && self.squash.is_defined_for(sums.largest.x) => {
+                (shift, self.sums_less(s, shift, logits, target, scratch, kept))
             }
-            match target {
-                Target::Class(class) => {
-                    if columns.contains(&class) {
-                        sums.target = f64::from(-t[class - columns.start]);
-                    }
-                    if self.problem.label_smoothing != 0.0 {
-                        sums.spread += match self.class_weights {
-                            None => lanes::sum_by(t, t, |t, _| -t),
-                            Some(weights) => lanes::sum_by(&weights[columns], t, minus_product),
-                        };
-                    }
-                }
-                Target::Probabilities(q) => {
-                    let u = self.mix(q, &columns, &mut scratch.u);
-                    sums.target += lanes::sum_by(u, t, minus_product);
-                    sums.mass += lanes::sum_by(u, u, |u, _| u);
-                }
-            }
+            _ => (0.0, sums),
         }
-        sums.exp += f64::from(maxima - 1);
+    }
+
+    /// The sums over a row with this shift, by segments.
+    #[inline(always)]
+    fn sums_less<S: Simd>(
+        &self,
+        s: S,
+        shift: f32,
+        logits: Row,
+        target: Target,
+        scratch: &mut Scratch,
+        kept: &mut Option<Kept>,
+    ) -> Partial {
+        let mut sums = Partial::EMPTY;
+        for segment in self.segments() {
+            let other = self.sums_of(s, shift, logits, target, segment, scratch, kept);
+            sums = sums.plus(s, &self.squash, other);
+        }
         sums
     }
 
-    /// The loss of a row of weight 1, without the z-loss.
-    fn cross_entropy(&self, target: Target, sums: &Sums, softmax: Softmax) -> f64 {
-        let log1p_s = softmax.log1p_s();
-        match target {
-            Target::Class(class) => {
-                let smoothing = self.problem.label_smoothing;
-                let hit = times(self.class_weight(class), log1p_s + sums.target);
-                let spread = self.weight_sum * log1p_s + sums.spread;
-                let share = smoothing / self.problem.classes as f64;
-                times(1.0 - smoothing, hit) + times(share, spread)
-            }
-            Target::Probabilities(_) => sums.mass * log1p_s + sums.target,
-        }
-    }
-
-    /// Reads a chunk of oriented logits.
-    fn load<'s>(&self, logits: Row, columns: &Range<usize>, scratch: &'s mut Scratch) -> &'s [f32] {
-        let x = &mut scratch.t[..columns.len()];
-        logits.load(columns.start, x);
-        self.squash.orient_all(x);
-        x
-    }
-
-    /// Makes t, exp(t) and slopes of a chunk.
-    pub(super) fn prepare(
+    /// The sums over a segment of a row.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn sums_of<S: Simd>(
         &self,
+        s: S,
+        shift: f32,
         logits: Row,
-        columns: &Range<usize>,
-        reference: Reference,
+        target: Target,
+        columns: Range<usize>,
         scratch: &mut Scratch,
-    ) {
-        if scratch.prepared == Some(columns.start) {
-            return;
+        kept: &mut Option<Kept>,
+    ) -> Partial {
+        let wants_moment = self.problem.outputs.contains(Outputs::ENTROPY);
+        let squash = &self.squash;
+        let mut sums = Partial::EMPTY;
+        let mut exponential = squash.exponential(s, 0.0);
+        for (first, len) in Self::chunks(columns) {
+            let blocks = len.div_ceil(LANES);
+            let y = &mut scratch.y[..blocks];
+            let mut lanes = logits.load(s, first, len, f32::NEG_INFINITY, y);
+            if squash.flips() {
+                lanes = chunk::negate(s, y, len);
+            }
+            let x = chunk::largest(s, lanes);
+            let largest = if sums.is_below(x) { chunk::find(s, y, x) } else { None };
+            if shift != 0.0 || !squash.is_plain() {
+                squash.apply(s, shift, y, &mut scratch.slope[..blocks]);
+            }
+            if let Some(at) = largest {
+                let to = Largest { x, y: chunk::get(y, at), class: first + at };
+                let from = sums.largest.class;
+                let e = sums.raise(s, squash, to);
+                if let (Some(kept), true) = (&mut *kept, from != usize::MAX) {
+                    chunk::set(kept.e, from, e);
+                }
+                let reference = squash.reference(to.y);
+                if reference > sums.reference {
+                    sums.refer(reference);
+                    exponential = squash.exponential(s, reference);
+                }
+            }
+            let bounded = squash.bounded(sums.largest.y);
+            if let Some((distance, mass)) = self.distances(s, bounded, target, first, len, y, &mut scratch.u) {
+                sums.distance += distance;
+                sums.mass += mass;
+            }
+            let y = &mut scratch.y[..blocks];
+            if len % LANES != 0 {
+                chunk::pad(y, len, f32::NEG_INFINITY);
+            }
+            if let Some(at) = largest {
+                chunk::set(y, at, f32::NEG_INFINITY);
+            }
+            if kept.is_none() && !wants_moment {
+                sums.exp += chunk::exp_sum(s, &exponential, y);
+                continue;
+            }
+            let e = match kept {
+                Some(kept) => {
+                    kept.references[first / COLUMNS] = sums.reference;
+                    let blocks = first / LANES..first / LANES + blocks;
+                    if squash.has_slopes() {
+                        kept.slope[blocks.clone()].copy_from_slice(&scratch.slope[..blocks.len()]);
+                    }
+                    &mut kept.e[blocks]
+                }
+                None => &mut scratch.e[..blocks],
+            };
+            sums.exp += chunk::exponentials(s, &exponential, y, e);
+            if wants_moment {
+                sums.moment += chunk::moment(s, bounded, exponential.lowest(), y, e);
+            }
         }
-        self.load(logits, columns, scratch);
-        let len = columns.len();
-        let Scratch { t, e, slope, .. } = scratch;
-        self.squash.distances(&mut t[..len], &mut slope[..len], reference);
-        lanes::map(&mut e[..len], &t[..len], old_math::exp);
-        scratch.prepared = Some(columns.start);
+        // All exponentials that are kept count, the largest one too.
+        if let (Some(kept), true) = (kept, sums.largest.class != usize::MAX) {
+            chunk::set(kept.e, sums.largest.class, exponential.of(s, sums.largest.y));
+        }
+        sums
     }
 
-    /// Reads a chunk of probabilities q and makes u = w ((1 - s) q + s/C) of it.
-    pub(super) fn mix<'s>(
+    /// Reads a chunk of y, and slopes where there are any; -inf behind its end.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn load<S: Simd>(
         &self,
+        s: S,
+        shift: f32,
+        logits: Row,
+        first: usize,
+        len: usize,
+        y: &mut [Lanes],
+        slope: &mut [Lanes],
+    ) {
+        let squash = &self.squash;
+        logits.load(s, first, len, f32::NEG_INFINITY, y);
+        if squash.flips() {
+            chunk::negate(s, y, len);
+        }
+        if shift != 0.0 || !squash.is_plain() {
+            squash.apply(s, shift, y, slope);
+            chunk::pad(y, len, f32::NEG_INFINITY);
+        }
+    }
+
+    /// The sums of u (largest y - y) and u over a chunk, where the loss has any.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn distances<S: Simd>(
+        &self,
+        s: S,
+        largest: f32,
+        target: Target,
+        first: usize,
+        len: usize,
+        y: &mut [Lanes],
+        u: &mut [Lanes],
+    ) -> Option<(f64, f64)> {
+        let u = &mut u[..y.len()];
+        match (target, self.class_weights) {
+            (Target::Probabilities(q), _) => self.mix(s, q, first, len, u),
+            _ if self.problem.label_smoothing == 0.0 => return None,
+            (Target::Class(_), Some(weights)) => {
+                weights.load(s, first, len, 0.0, u);
+            }
+            (Target::Class(_), None) => {
+                chunk::pad(y, len, largest);
+                return Some((chunk::distances(s, largest, y), len as f64));
+            }
+        }
+        Some(chunk::weighted(s, largest, y, u))
+    }
+
+    /// The sum of u of probability targets.
+    #[inline(always)]
+    fn mass<S: Simd>(&self, s: S, target: Target, scratch: &mut Scratch) -> f64 {
+        let Target::Probabilities(q) = target else { return 0.0 };
+        let mut total = 0.0;
+        for segment in self.segments() {
+            let mut mass = 0.0;
+            for (first, len) in Self::chunks(segment) {
+                let u = &mut scratch.u[..len.div_ceil(LANES)];
+                self.mix(s, q, first, len, u);
+                mass += chunk::sum(s, u);
+            }
+            total += mass;
+        }
+        total
+    }
+
+    /// The segments of a row, whose sums are made apart, and then added in order.
+    pub(super) fn segments(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let classes = self.problem.classes;
+        (0..classes).step_by(SEGMENT).map(move |first| first..classes.min(first + SEGMENT))
+    }
+
+    /// The loss of a row of weight 1 with a class index, without the z-loss. `target` is the distance
+    /// of the target's z from the largest one, `spread` the sum of those of y under label smoothing.
+    fn cross_entropy_of_class(&self, class: usize, log1p_s: f64, target: f64, spread: f64) -> f64 {
+        let smoothing = self.problem.label_smoothing;
+        let hit = times(self.class_weight(class), log1p_s + target);
+        if smoothing == 0.0 {
+            return hit;
+        }
+        let spread = self.weight_sum * log1p_s + spread * self.squash.unit;
+        let share = smoothing / self.problem.classes as f64;
+        times(1.0 - smoothing, hit) + times(share, spread)
+    }
+
+    /// Whether a row holds a NaN.
+    #[inline(always)]
+    fn has_nan<S: Simd>(&self, s: S, logits: Row, scratch: &mut Scratch) -> bool {
+        Self::chunks(0..self.problem.classes).any(|(first, len)| {
+            let y = &mut scratch.y[..len.div_ceil(LANES)];
+            logits.load(s, first, len, 0.0, y);
+            y.iter().any(|lanes| lanes.0.iter().any(|x| x.is_nan()))
+        })
+    }
+
+    /// Reads a chunk of probabilities q and makes u = w ((1 - s) q + s/C) of it, 0 behind its end.
+    #[inline(always)]
+    pub(super) fn mix<S: Simd>(
+        &self,
+        s: S,
         q: Row,
-        columns: &Range<usize>,
-        u: &'s mut [f32; CHUNK],
-    ) -> &'s [f32] {
-        let u = &mut u[..columns.len()];
-        q.load(columns.start, u);
+        first: usize,
+        len: usize,
+        u: &mut [Lanes],
+    ) {
+        q.load(s, first, len, 0.0, u);
         let smoothing = self.problem.label_smoothing;
         if smoothing != 0.0 {
             let keep = (1.0 - smoothing) as f32;
             let share = (smoothing / self.problem.classes as f64) as f32;
-            u.iter_mut().for_each(|u| *u = *u * keep + share);
+            for lanes in &mut *u {
+                lanes.0.iter_mut().for_each(|u| *u = *u * keep + share);
+            }
+            chunk::pad(u, len, 0.0);
         }
         if let Some(weights) = self.class_weights {
-            u.iter_mut().zip(&weights[columns.clone()]).for_each(|(u, w)| *u *= w);
+            let mut w = [Lanes([0.0; LANES]); chunk::BLOCKS];
+            weights.load(s, first, len, 0.0, &mut w[..u.len()]);
+            for (u, w) in u.iter_mut().zip(&w) {
+                u.0.iter_mut().zip(&w.0).for_each(|(u, w)| *u *= w);
+            }
         }
-        u
     }
 
     /// Writes those outputs of a row that are wanted, but for its gradient.
@@ -398,19 +509,4 @@ impl RowOutputs {
         let nan = f64::NAN;
         RowOutputs { loss: nan, lse, entropy: nan, stats: [largest, f32::NAN], argmax: -1 }
     }
-}
-
-impl Softmax {
-    fn log1p_s(self) -> f64 {
-        self.s.ln_1p()
-    }
-
-    pub(super) fn lse(self) -> f64 {
-        self.reference.z + self.log1p_s()
-    }
-}
-
-/// -u t, where 0 times infinity is 0.
-fn minus_product(u: f32, t: f32) -> f32 {
-    if u == 0.0 { 0.0 } else { -t * u }
 }

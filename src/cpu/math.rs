@@ -19,6 +19,9 @@ use super::simd::Simd;
 /// The largest |L x| that the reduction takes.
 pub(super) const MAX_EXPONENT: f32 = 2_097_152.0; // 2^21
 
+/// The largest L x - reference that is taken exponentials of.
+pub(super) const MAX_ABOVE: f32 = 32.0;
+
 /// Results are multiplied by 2^HEADROOM, so that e^-126 of the reference's exponential, of which a
 /// row of 2^31 classes may hold many, is far from the numbers that are not normal.
 pub(super) const HEADROOM: i32 = 60;
@@ -75,7 +78,7 @@ impl<S: Simd> Exponential<S> {
         }
     }
 
-    /// For L x of at most the reference + 1; 0 where it is far below, NaN for NaN and +inf.
+    /// For L x of at most the reference + [`MAX_ABOVE`]; 0 where it is far below, NaN for NaN and +inf.
     #[inline(always)]
     pub fn at(&self, s: S, x: S::V) -> S::V {
         let x = s.max(self.lowest, x);
@@ -84,6 +87,12 @@ impl<S: Simd> Exponential<S> {
         let r = s.remainder(x, self.high, self.low, n);
         let one = s.splat(1.0);
         s.mul(s.mul_add(exp2_m1_over(s, r), r, one), s.integer_to_exponent(shifted))
+    }
+
+    /// The x up to which results are 0.
+    #[inline(always)]
+    pub fn lowest(&self) -> S::V {
+        self.lowest
     }
 
     /// The same of one number.
@@ -111,18 +120,20 @@ fn exp2_m1_over<S: Simd>(s: S, r: S::V) -> S::V {
 pub(super) struct SoftCap<S: Simd> {
     exponential: Exponential<S>,
     cap: S::V,
-    slope: S::V,
+    /// Their product is 4 k 2^-HEADROOM, and neither is too small for an `f32`.
+    slope: [S::V; 2],
 }
 
 impl<S: Simd> SoftCap<S> {
     /// `factor` is 2 |k| / c log2(e), of which the absolute value is normal and not huge.
     #[inline(always)]
     pub fn new(s: S, factor: Factor, cap: f32, scale: f32) -> Self {
-        let slope = 4.0 * f64::from(scale) * 2f64.powi(-HEADROOM);
+        let head = 2f32.powi(-HEADROOM);
+        let slope = if scale.abs() < head { [head, 4.0 * scale] } else { [4.0 * head * scale, 1.0] };
         SoftCap {
             exponential: Exponential::new(s, factor, 0.0),
             cap: s.splat(cap),
-            slope: s.splat(slope as f32),
+            slope: [s.splat(slope[0]), s.splat(slope[1])],
         }
     }
 
@@ -142,7 +153,8 @@ impl<S: Simd> SoftCap<S> {
         let inverse = s.div(one, s.add(s.splat(2.0), exp_m1));
         let z = s.mul(s.mul(self.cap, exp_m1), inverse);
         let exp = s.mul_add(raised, exp2_m1, raised);
-        let slope = s.mul(s.mul(exp, self.slope), s.mul(inverse, inverse));
+        let slope = s.mul(s.mul(exp, self.slope[0]), s.mul(inverse, inverse));
+        let slope = s.mul(slope, self.slope[1]);
         (s.copysign(z, x), slope)
     }
 }

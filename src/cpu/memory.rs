@@ -5,22 +5,24 @@
 //! different rows.
 #![allow(unsafe_code)]
 
-use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::simd::{LANES, Lanes, Simd};
 use crate::DType;
 use crate::call::{Call, Strided};
 
 // SAFETY: the addresses of a call stay valid while it runs, and its threads write different rows
 // and read nothing that another one writes.
 unsafe impl Sync for Call {}
+// SAFETY: as above: rows are parts of the buffers of a call.
+unsafe impl Sync for Row {}
 
 /// One row of a tensor of shape (outer, classes, inner).
 #[derive(Clone, Copy)]
 pub(super) struct Row {
-    data: *mut u8,
-    dtype: DType,
-    stride: usize,
+    pub data: *mut u8,
+    pub dtype: DType,
+    pub stride: usize,
 }
 
 impl Strided {
@@ -47,7 +49,7 @@ impl Strided {
     }
 }
 
-/// An element type that widens to `f32` or `f64` and is rounded from it.
+/// An element type that widens to `f64` and is rounded from it.
 trait Number: Copy {
     fn widen(self) -> f64;
     fn round(value: f64) -> Self;
@@ -70,37 +72,112 @@ number! {
     f64: |x| x, |x| x;
     f32: f64::from, |x| x as f32;
     f16: f16::to_f64, |x| f16::from_f32(x as f32);
-    bf16: |x: bf16| widen_bf16(x).into(), |x| round_bf16(x as f32);
+    bf16: bf16::to_f64, |x| bf16::from_f32(x as f32);
+}
+
+/// An element type that kernels work on.
+pub(super) trait Element: Copy {
+    const ZERO: Self;
+    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::Block;
+    fn store<S: Simd>(s: S, block: S::Block, to: &mut [Self; LANES]);
+
+    /// One number.
+    #[inline(always)]
+    fn round<S: Simd>(s: S, value: f32) -> Self {
+        let mut lanes = [Self::ZERO; LANES];
+        Self::store(s, s.fill(value), &mut lanes);
+        lanes[0]
+    }
+}
+
+macro_rules! element {
+    ($($type:ty: $zero:expr, $load:ident, $store:ident;)*) => {$(
+        impl Element for $type {
+            const ZERO: Self = $zero;
+            #[inline(always)]
+            fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::Block {
+                s.$load(from)
+            }
+            #[inline(always)]
+            fn store<S: Simd>(s: S, block: S::Block, to: &mut [Self; LANES]) {
+                s.$store(block, to);
+            }
+        }
+    )*};
+}
+
+element! {
+    f32: 0.0, load, store;
+    f16: f16::ZERO, load_f16, store_f16;
+    bf16: bf16::ZERO, load_bf16, store_bf16;
 }
 
 impl Row {
-    /// Reads classes `first..first + out.len()`, widened.
-    pub fn load(&self, first: usize, out: &mut [f32]) {
+    /// A packed row of `f32`.
+    pub fn of(data: *const u8) -> Row {
+        Row { data: data.cast_mut(), dtype: DType::F32, stride: 1 }
+    }
+
+    /// Reads a chunk from this class on, widened, into as many blocks as it fills; the last one is
+    /// filled up with `pad`. Gives the largest number of each lane, which ignores NaNs.
+    #[inline(always)]
+    pub fn load<S: Simd>(
+        &self,
+        s: S,
+        first: usize,
+        len: usize,
+        pad: f32,
+        to: &mut [Lanes],
+    ) -> S::Block {
         match self.dtype {
-            DType::F32 => {
-                self.read(first, out, |from: &[f32], out| out.copy_from_slice(from), |x| x)
-            }
-            DType::F16 => {
-                let packed = |from: &[f16], out: &mut [f32]| from.convert_to_f32_slice(out);
-                self.read(first, out, packed, f16::to_f32);
-            }
-            DType::BF16 => self.read(first, out, widen_bf16_slice, widen_bf16),
+            DType::F32 => self.load_as::<S, f32>(s, first, len, pad, to),
+            DType::F16 => self.load_as::<S, f16>(s, first, len, f16::from_f32_const(pad), to),
+            DType::BF16 => self.load_as::<S, bf16>(s, first, len, bf16::from_f32_const(pad), to),
             other => unreachable!("a kernel of {other}"),
         }
     }
 
-    /// Writes classes `first..first + from.len()`, rounded to nearest even.
-    pub fn store(&self, first: usize, from: &[f32]) {
-        match self.dtype {
-            DType::F32 => {
-                self.write(first, from, |from, to: &mut [f32]| to.copy_from_slice(from), |x| x);
+    #[inline(always)]
+    fn load_as<S: Simd, T: Element>(
+        &self,
+        s: S,
+        first: usize,
+        len: usize,
+        pad: T,
+        to: &mut [Lanes],
+    ) -> S::Block {
+        let data = self.data.cast::<T>();
+        let mut largest = s.fill(f32::NEG_INFINITY);
+        let (whole, rest) = if self.stride == 1 { (len / LANES, len % LANES) } else { (0, len) };
+        // SAFETY: the call checked every class of the row; the slice lives only in this call, in
+        // which this thread writes to no part of it.
+        let packed = unsafe { std::slice::from_raw_parts(data.add(first), whole * LANES) };
+        for (from, to) in packed.as_chunks().0.iter().zip(&mut *to) {
+            load_block(s, from, to, &mut largest);
+        }
+        for (block, to) in to[whole..].iter_mut().enumerate() {
+            let mut lanes = [pad; LANES];
+            let first = first + (whole + block) * LANES;
+            for (class, lane) in (first..first + rest - block * LANES).zip(&mut lanes) {
+                // SAFETY: as above.
+                *lane = unsafe { *data.add(class * self.stride) };
             }
-            DType::F16 => {
-                let packed = |from: &[f32], to: &mut [f16]| to.convert_from_f32_slice(from);
-                self.write(first, from, packed, f16::from_f32);
+            load_block(s, &lanes, to, &mut largest);
+        }
+        largest
+    }
+
+    /// Reads one class, widened.
+    pub fn get(&self, class: usize) -> f32 {
+        let at = class * self.stride;
+        // SAFETY: the call checked every class of the row.
+        unsafe {
+            match self.dtype {
+                DType::F32 => *self.data.cast::<f32>().add(at),
+                DType::F16 => (*self.data.cast::<f16>().add(at)).to_f32(),
+                DType::BF16 => (*self.data.cast::<bf16>().add(at)).to_f32(),
+                other => unreachable!("a kernel of {other}"),
             }
-            DType::BF16 => self.write(first, from, round_bf16_slice, round_bf16),
-            other => unreachable!("a kernel of {other}"),
         }
     }
 
@@ -126,48 +203,6 @@ impl Row {
         }
     }
 
-    fn read<T: Copy>(
-        &self,
-        first: usize,
-        out: &mut [f32],
-        packed: impl Fn(&[T], &mut [f32]),
-        one: impl Fn(T) -> f32,
-    ) {
-        let data = self.data.cast::<T>();
-        // SAFETY: the call checked every class of the row; the slice lives only in this call, in
-        // which this thread writes to no part of it.
-        unsafe {
-            if self.stride == 1 {
-                packed(std::slice::from_raw_parts(data.add(first), out.len()), out);
-            } else {
-                for (class, out) in (first..).zip(out) {
-                    *out = one(*data.add(class * self.stride));
-                }
-            }
-        }
-    }
-
-    fn write<T: Copy>(
-        &self,
-        first: usize,
-        from: &[f32],
-        packed: impl Fn(&[f32], &mut [T]),
-        one: impl Fn(f32) -> T,
-    ) {
-        let data = self.data.cast::<T>();
-        // SAFETY: the call checked every class of the row; no other thread has this row, and the
-        // slice is of plain numbers, for which any bits are a value.
-        unsafe {
-            if self.stride == 1 {
-                packed(from, std::slice::from_raw_parts_mut(data.add(first), from.len()));
-            } else {
-                for (class, &from) in (first..).zip(from) {
-                    data.add(class * self.stride).write(one(from));
-                }
-            }
-        }
-    }
-
     fn read_each<T: Number>(&self, out: &mut [f64]) {
         let data = self.data.cast::<T>();
         for (class, out) in out.iter_mut().enumerate() {
@@ -185,28 +220,18 @@ impl Row {
     }
 }
 
-fn widen_bf16(x: bf16) -> f32 {
-    f32::from_bits(u32::from(x.to_bits()) << 16)
-}
-
-fn widen_bf16_slice(from: &[bf16], out: &mut [f32]) {
-    for (&from, out) in from.iter().zip(out) {
-        *out = widen_bf16(from);
+#[inline(always)]
+fn load_block<S: Simd, T: Element>(
+    s: S,
+    from: &[T; LANES],
+    to: &mut Lanes,
+    largest: &mut S::Block,
+) {
+    let block = T::load(s, from);
+    for (&v, largest) in block.as_ref().iter().zip(largest.as_mut()) {
+        *largest = s.max(v, *largest);
     }
-}
-
-/// Round to nearest, ties to even. A NaN stays one: its quiet bit is set before it is cut.
-fn round_bf16(x: f32) -> bf16 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-    let kept = if x.is_nan() { bits | 0x0040_0000 } else { rounded };
-    bf16::from_bits((kept >> 16) as u16)
-}
-
-fn round_bf16_slice(from: &[f32], to: &mut [bf16]) {
-    for (&from, to) in from.iter().zip(to) {
-        *to = round_bf16(from);
-    }
+    s.store(block, &mut to.0);
 }
 
 /// Reads element `index` of a packed buffer.
@@ -229,20 +254,4 @@ pub(super) fn slice<'a, T>(data: *const u8, len: usize) -> &'a [T] {
     // SAFETY: the call checked length, type and alignment of the buffer, and that no output
     // shares its memory.
     unsafe { std::slice::from_raw_parts(data.cast(), len) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bf16_rounds_as_half_does() {
-        for upper in (0..=u16::MAX).step_by(if cfg!(miri) { 509 } else { 1 }) {
-            for lower in [0u16, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
-                let x = f32::from_bits(u32::from(upper) << 16 | u32::from(lower));
-                let (ours, halfs) = (round_bf16(x), bf16::from_f32(x));
-                assert!(ours.to_bits() == halfs.to_bits() || ours.is_nan() && halfs.is_nan());
-            }
-        }
-    }
 }

@@ -2,43 +2,52 @@
 //! [`reference`] is the same in `f64`, as plain as the formulas.
 
 mod batch;
+mod chunk;
 pub(crate) mod float_env;
 mod gradient;
 mod kernel;
-mod lanes;
 mod math;
 mod memory;
-mod old_math;
 pub(crate) mod parallel;
+mod partial;
 pub mod reference;
+mod scratch;
 pub(crate) mod simd;
 mod squash;
+mod writer;
 
 pub(crate) use batch::Pass;
 use parallel::Threads;
+use simd::InstructionSet;
 
 use crate::call::Call;
 use crate::{DType, Problem, Result};
 
+/// What computes.
+pub(crate) struct Processor {
+    pub threads: Threads,
+    pub instructions: InstructionSet,
+}
+
 /// Computes a call under the default floating-point environment.
-pub(crate) fn run(problem: &Problem, call: &Call, pass: Pass, threads: &Threads) -> Result<()> {
+pub(crate) fn run(problem: &Problem, call: &Call, pass: Pass, processor: &Processor) -> Result<()> {
     float_env::with_default(|| match problem.logits {
         DType::F64 => reference::run(problem, call, pass),
-        _ => batch::run(problem, call, pass, threads),
+        _ => batch::run(problem, call, pass, processor),
     })
 }
 
 /// What computes the problem.
-pub(crate) fn kernel_name(problem: &Problem) -> &'static str {
+pub(crate) fn kernel_name(problem: &Problem, processor: &Processor) -> &'static str {
     match problem.logits {
         DType::F64 => "cpu_reference_f64",
-        _ => "cpu_rows_f32",
+        _ => processor.instructions.kernel_name(),
     }
 }
 
 /// The bytes of workspace that a call uses; never 0.
-pub(crate) fn workspace_size(problem: &Problem, rows: usize) -> usize {
-    batch::workspace_size(problem, rows).max(1)
+pub(crate) fn workspace_size(problem: &Problem, rows: usize, processor: &Processor) -> usize {
+    batch::workspace_size(problem, rows, processor).max(1)
 }
 
 /// a b, where 0 times infinity is 0 and a NaN stays one.

@@ -77,16 +77,14 @@ impl Threads {
         }
     }
 
-    /// How many tasks keep all threads busy until the end.
-    pub fn suggested_tasks(&self) -> usize {
-        const TASKS_PER_THREAD: usize = 4; // evens out rows that cost more, and busy processors
-        let threads = match self {
-            Threads::Calling => return 1,
+    /// How many threads there are.
+    pub fn count(&self) -> usize {
+        match self {
+            Threads::Calling => 1,
             Threads::Shared => rayon::current_num_threads(),
             Threads::Own(pool) => pool.current_num_threads(),
             Threads::Host { processors, .. } => *processors,
-        };
-        if threads == 1 { 1 } else { TASKS_PER_THREAD * threads }
+        }
     }
 }
 

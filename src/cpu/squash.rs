@@ -1,103 +1,160 @@
-//! From logits x to z = k x or z = c tanh(k x / c), relative to the largest z of the row.
+//! From logits x to z = k x or z = c tanh(k x / c).
+//!
+//! Kernels work on sign(k) x, which z increases with: the largest z belongs to the largest x. What they
+//! take exponentials of is y, an `f32` that z is a multiple of.
 
-use super::old_math;
+use std::f64::consts::LOG2_E;
+
+use super::math::{Exponential, Factor, MAX_ABOVE, MAX_EXPONENT, SoftCap};
+use super::simd::{Lanes, Simd};
 use crate::Problem;
 
-/// The function from a logit to z. It increases in sign(k) x, which is what kernels work on: the
-/// largest z then belongs to the largest x.
+/// The function from x to y, and from y to z.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Squash {
+    /// k.
     scale: f64,
-    cap: Option<f64>,
-    kind: Kind,
+    cap: Option<Cap>,
+    /// A power of 2 that x is multiplied by, so that other factors are ordinary `f32`; mostly 1.
+    power: f32,
+    /// z / y.
+    pub unit: f64,
+    /// log2(exp(z)) / y.
+    factor: Factor,
+    /// The largest |y| that exponentials can be taken of.
+    limit: f32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
-    Identity,
-    Scale,
-    Cap,
-}
-
-/// The element of a row that all others are compared with: its largest.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reference {
-    /// sign(k) x.
-    pub x: f32,
-    /// z.
-    pub z: f64,
+struct Cap {
+    cap: f32,
+    /// 2 |k| / c log2(e), over the power.
+    factor: Factor,
 }
 
 impl Squash {
     pub fn new(problem: &Problem) -> Self {
-        let kind = match problem.softcap {
-            Some(_) => Kind::Cap,
-            None if problem.logit_scale == 1.0 => Kind::Identity,
-            None => Kind::Scale,
+        const ORDINARY: std::ops::Range<f64> = 1e-18..1e18;
+        let scale = problem.logit_scale;
+        let steepness = scale.abs() / problem.softcap.unwrap_or(1.0);
+        let power = match ORDINARY.contains(&steepness) {
+            true => 1.0,
+            false => 2f64.powi((steepness.log2().floor() as i32).clamp(-149, 127)),
         };
-        Squash { scale: problem.logit_scale, cap: problem.softcap, kind }
+        let cap = problem.softcap.map(|cap| Cap {
+            cap: cap as f32,
+            factor: Factor::new(2.0 * LOG2_E * steepness / power),
+        });
+        let unit = if cap.is_some() { 1.0 } else { steepness / power };
+        let factor = Factor::new(unit * LOG2_E);
+        let limit = MAX_EXPONENT / factor.high;
+        Squash { scale, cap, power: power as f32, unit, factor, limit }
     }
 
     /// sign(k) x, and back.
     pub fn orient(&self, x: f32) -> f32 {
-        if self.scale < 0.0 { -x } else { x }
+        if self.flips() { -x } else { x }
     }
 
-    /// The same for a chunk.
-    pub fn orient_all(&self, x: &mut [f32]) {
-        if self.scale < 0.0 {
-            x.iter_mut().for_each(|x| *x = -*x);
+    /// Whether k < 0.
+    pub fn flips(&self) -> bool {
+        self.scale < 0.0
+    }
+
+    /// Whether y is x for a shift of 0.
+    pub fn is_plain(&self) -> bool {
+        self.cap.is_none() && self.power == 1.0
+    }
+
+    /// Replaces oriented x by y less a shift, and with a cap writes dz/dx.
+    #[inline(always)]
+    pub fn apply<S: Simd>(&self, s: S, shift: f32, x: &mut [Lanes], slope: &mut [Lanes]) {
+        let power = s.splat(self.power);
+        let Some(Cap { cap, factor }) = self.cap else {
+            let shift = s.splat(shift);
+            for lanes in x {
+                let mut block = s.load(&lanes.0);
+                for v in block.as_mut() {
+                    *v = s.mul(s.sub(*v, shift), power);
+                }
+                s.store(block, &mut lanes.0);
+            }
+            return;
+        };
+        let (shift, softcap) = (s.splat(shift), SoftCap::new(s, factor, cap, self.scale as f32));
+        for (lanes, slope) in x.iter_mut().zip(slope) {
+            let (mut y, mut slopes) = (s.load(&lanes.0), s.fill(0.0));
+            for (v, slope) in y.as_mut().iter_mut().zip(slopes.as_mut()) {
+                let (z, derivative) = softcap.at(s, s.mul(*v, power));
+                (*v, *slope) = (s.sub(z, shift), derivative);
+            }
+            s.store(y, &mut lanes.0);
+            s.store(slopes, &mut slope.0);
         }
     }
 
-    /// The reference for a row whose largest oriented logit is `x`.
-    pub fn reference(&self, x: f32) -> Reference {
-        Reference { x, z: self.z(x) }
-    }
-
-    fn z(&self, x: f32) -> f64 {
-        let (scale, x) = (self.scale.abs(), f64::from(x));
+    /// z of one oriented x.
+    #[inline(always)]
+    pub fn z<S: Simd>(&self, s: S, x: f32) -> f64 {
         match self.cap {
-            Some(cap) => cap * old_math::tanh(x * (scale / cap)).0,
-            None => x * scale,
+            None => f64::from(x) * self.scale.abs(),
+            Some(_) => self.y(s, x).into(),
         }
     }
 
-    /// Replaces oriented logits by t = z - z(reference) <= 0, rounded once. With a cap, `slope`
-    /// becomes dz/dx; without, the slope is [`Squash::constant_slope`].
-    pub fn distances(&self, x: &mut [f32], slope: &mut [f32], reference: Reference) {
-        let magnitude = self.scale.abs();
-        match (self.kind, self.cap) {
-            (Kind::Identity, _) => x.iter_mut().for_each(|x| *x -= reference.x),
-            (Kind::Cap, Some(cap)) => {
-                let inner = magnitude / cap;
-                for (x, slope) in x.iter_mut().zip(slope) {
-                    let (tanh, derivative) = old_math::tanh(f64::from(*x) * inner);
-                    *x = (cap * tanh - reference.z) as f32;
-                    *slope = (self.scale * derivative) as f32;
-                }
-            }
-            _ => {
-                let largest = f64::from(reference.x);
-                for x in x.iter_mut() {
-                    *x = ((f64::from(*x) - largest) * magnitude) as f32;
-                }
+    /// y of one oriented x, with a shift of 0.
+    #[inline(always)]
+    fn y<S: Simd>(&self, s: S, x: f32) -> f32 {
+        match self.cap {
+            None => x * self.power,
+            Some(Cap { cap, factor }) => {
+                let softcap = SoftCap::new(s, factor, cap, self.scale as f32);
+                s.first(softcap.at(s, s.splat(x * self.power)).0)
             }
         }
     }
 
-    /// dz/dx where it is the same for every logit; 1 where [`Squash::distances`] gives it.
+    /// What has to be subtracted in a row with this largest oriented x, and the largest y then. It
+    /// is 0, but for rows so far from 0 that exponentials cannot be taken: there it is the largest
+    /// one, and the differences are exact where they matter.
+    #[inline(always)]
+    pub fn anchor<S: Simd>(&self, s: S, x: f32) -> (f32, f32) {
+        match self.y(s, x) {
+            y if y.abs() <= self.limit => (0.0, y),
+            y => (if self.has_slopes() { y } else { x }, 0.0),
+        }
+    }
+
+    /// y, but not so far below 0 that exponentials could not be taken.
+    pub fn bounded(&self, y: f32) -> f32 {
+        if y >= -self.limit { y } else { -self.limit }
+    }
+
+    /// e^z / 2^reference as a function of y.
+    #[inline(always)]
+    pub fn exponential<S: Simd>(&self, s: S, reference: f32) -> Exponential<S> {
+        Exponential::new(s, self.factor, reference)
+    }
+
+    /// The reference for rows with this largest y, so coarse that most chunks of a row have the same.
+    #[inline(always)]
+    pub fn reference(&self, y: f32) -> f32 {
+        let exponent = (y * self.factor.high).clamp(-MAX_EXPONENT, MAX_EXPONENT);
+        (exponent / MAX_ABOVE).floor() * MAX_ABOVE
+    }
+
+    /// dz/dx where it is the same for every logit; 1 where [`Squash::apply`] gives it.
     pub fn constant_slope(&self) -> f64 {
-        if self.kind == Kind::Cap { 1.0 } else { self.scale }
+        if self.has_slopes() { 1.0 } else { self.scale }
     }
 
-    /// Whether [`Squash::distances`] gives the slope.
+    /// Whether [`Squash::apply`] gives the slope.
     pub fn has_slopes(&self) -> bool {
-        self.kind == Kind::Cap
+        self.cap.is_some()
     }
 
     /// Whether the softmax of a row with this largest oriented logit is defined.
     pub fn is_defined_for(&self, largest: f32) -> bool {
-        self.kind == Kind::Cap || largest.is_finite()
+        self.has_slopes() || largest.is_finite()
     }
 }

@@ -9,7 +9,7 @@ use super::{LANES, Line, Simd, Vectorised};
 
 /// The proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2(());
+pub(crate) struct Avx2(());
 
 impl Avx2 {
     pub fn new() -> Option<Self> {
@@ -175,27 +175,33 @@ impl Simd for Avx2 {
 }
 
 /// bf16 is the upper half of an `f32`.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn widen(x: __m128i) -> __m256 {
-    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x)))
+#[inline(always)]
+unsafe fn widen(x: __m128i) -> __m256 {
+    // SAFETY: see above.
+    unsafe {
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x)))
+    }
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn narrow(low: __m256, high: __m256) -> __m256i {
-    // The pack works on halves of registers: their quarters come out as 0, 2, 1, 3.
-    _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(upper(low), upper(high)))
+#[inline(always)]
+unsafe fn narrow(low: __m256, high: __m256) -> __m256i {
+    // SAFETY: see above.
+    unsafe {
+        // The pack works on halves of registers: their quarters come out as 0, 2, 1, 3.
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(upper(low), upper(high)))
+    }
 }
 
 /// The bf16 that is nearest to each number. Of a NaN the quiet bit is set, and the rest cut off.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn upper(x: __m256) -> __m256i {
-    let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
-    let bits = _mm256_castps_si256(x);
-    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-    let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-    let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
-    _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, is_nan))
+#[inline(always)]
+unsafe fn upper(x: __m256) -> __m256i {
+    // SAFETY: see above.
+    unsafe {
+        let is_nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+        let bits = _mm256_castps_si256(x);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+        let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+        _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, is_nan))
+    }
 }

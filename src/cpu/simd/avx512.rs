@@ -9,7 +9,7 @@ use super::{LANES, Line, Simd, Vectorised};
 
 /// The proof of AVX-512 F, BW and DQ.
 #[derive(Clone, Copy)]
-pub(super) struct Avx512(());
+pub(crate) struct Avx512(());
 
 impl Avx512 {
     pub fn new() -> Option<Self> {
@@ -158,21 +158,25 @@ impl Simd for Avx512 {
 }
 
 /// bf16 is the upper half of an `f32`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn widen(x: __m256i) -> __m512 {
-    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)))
+#[inline(always)]
+unsafe fn widen(x: __m256i) -> __m512 {
+    // SAFETY: see above.
+    unsafe {
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)))
+    }
 }
 
 /// The bf16 that is nearest to each number. Of a NaN the quiet bit is set, and the rest cut off. The
 /// instruction for it would flush subnormal numbers.
-#[inline]
-#[target_feature(enable = "avx512f,avx512dq")]
-fn narrow(x: __m512) -> __m256i {
-    let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-    let bits = _mm512_castps_si512(x);
-    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-    let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    let kept = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x0040_0000));
-    _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(kept))
+#[inline(always)]
+unsafe fn narrow(x: __m512) -> __m256i {
+    // SAFETY: see above.
+    unsafe {
+        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        let bits = _mm512_castps_si512(x);
+        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+        let kept = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x0040_0000));
+        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(kept))
+    }
 }

@@ -15,21 +15,23 @@ mod portable;
 
 use half::{bf16, f16};
 
+use crate::{Error, Result};
+
 /// Numbers in a block.
-pub(super) const LANES: usize = 32;
+pub(crate) const LANES: usize = 32;
 
 /// A block in memory.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(super) struct Lanes<T = f32>(pub [T; LANES]);
+pub(crate) struct Lanes<T = f32>(pub [T; LANES]);
 
 /// A cache line, the unit of non-temporal stores.
-pub(super) type Line = Lanes<u16>;
+pub(crate) type Line = Lanes<u16>;
 
 /// The operations of an instruction set. A value of the type is the proof that the processor has it.
 ///
 /// A conversion to 16 bits rounds to nearest, ties to even; a NaN stays one.
-pub(super) trait Simd: Copy {
+pub(crate) trait Simd: Copy {
     /// A register of numbers.
     type V: Copy;
     /// [`LANES`] numbers, in the order of memory.
@@ -75,10 +77,13 @@ pub(super) trait Simd: Copy {
 
 /// What is compiled for an instruction set. Implementations are `#[inline(always)]`, and so is all
 /// that they call in their inner loops.
-pub(super) trait Vectorised {
+pub(crate) trait Vectorised {
     type Output;
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
+
+/// Names an instruction set that is to be used in the place of the best one.
+const VARIABLE: &str = "XENT_CPU";
 
 /// An instruction set that kernels are compiled for.
 #[derive(Clone, Copy)]
@@ -111,6 +116,20 @@ impl InstructionSet {
         std::iter::once(InstructionSet::Portable).chain(others.into_iter().flatten())
     }
 
+    /// The best one, or the one that the environment variable `XENT_CPU` names.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if this processor has none of that name.
+    pub fn chosen() -> Result<Self> {
+        let Some(name) = std::env::var_os(VARIABLE).filter(|name| !name.is_empty()) else {
+            return Ok(Self::best());
+        };
+        Self::available().find(|set| name == set.name()).ok_or_else(|| {
+            let names: Vec<&str> = Self::available().map(Self::name).collect();
+            Error::invalid(VARIABLE, name.display(), format!("one of {}", names.join(", ")))
+        })
+    }
+
     pub fn best() -> Self {
         Self::available().next_back().unwrap_or(InstructionSet::Portable)
     }
@@ -124,6 +143,19 @@ impl InstructionSet {
             InstructionSet::Avx512(_) => "avx512",
             #[cfg(target_arch = "aarch64")]
             InstructionSet::Neon(_) => "neon",
+        }
+    }
+
+    /// The name of the kernels.
+    pub fn kernel_name(self) -> &'static str {
+        match self {
+            InstructionSet::Portable => "cpu_portable",
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2(_) => "cpu_avx2",
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512(_) => "cpu_avx512",
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon(_) => "cpu_neon",
         }
     }
 
