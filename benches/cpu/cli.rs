@@ -102,7 +102,7 @@ impl Cli {
         let part = if self.is_smoke() {
             rows / 4096
         } else if self.quick {
-            rows / 4
+            rows / 2
         } else {
             rows
         };

@@ -30,7 +30,7 @@ def arguments():
     parser.add_argument("--threads", type=integers, default=sorted({processors, 1}, reverse=True))
     parser.add_argument("--rounds", type=int, default=5, help="of all processes in turn")
     parser.add_argument("--repeats", type=int, default=1, help="of each work in a round")
-    parser.add_argument("--quick", action="store_true", help="a quarter of the rows: nothing to quote")
+    parser.add_argument("--quick", action="store_true", help="half of the rows: nothing to quote")
     parser.add_argument("--peers", type=words, default=["torch", "jax", "candle"])
     parser.add_argument("--save", action="store_true", help="as benches/results/<processor>/cpu.txt, "
                         "after what cargo bench --bench cpu prints")
@@ -187,7 +187,7 @@ def main():
         workers += [Worker(commands[peer], threads) for peer in options.peers]
         both = []
         for classes in options.classes:
-            rows = ROWS.get(classes, (1 << 26) // classes) // (4 if options.quick else 1)
+            rows = ROWS.get(classes, (1 << 26) // classes) // (2 if options.quick else 1)
             for dtype in options.types:
                 question = f"{dtype} {classes} {rows} {options.repeats}"
                 found = measure(workers, question, options.rounds)
