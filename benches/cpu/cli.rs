@@ -5,7 +5,7 @@ use xent::DType;
 
 /// Time the CPU path against what the memory allows
 #[derive(Parser)]
-#[command(name = "cargo bench --bench cpu --")]
+#[command(name = "cpu", bin_name = "cargo bench --bench cpu --")]
 pub struct Cli {
     /// What to measure [default: all]
     #[arg(long, value_name = "PART,...", value_delimiter = ',')]

@@ -48,12 +48,11 @@ mod simd {
     #[target_feature(enable = "avx2")]
     fn read_avx2(from: &[Line]) {
         let mut all = [_mm256_setzero_si256(); 4];
-        for [a, b] in from.as_chunks().0 {
-            for (all, half) in all.iter_mut().zip([0, 1, 2, 3]) {
-                let line: &Line = if half < 2 { a } else { b };
-                // SAFETY: a line is two aligned halves.
-                let half =
-                    unsafe { _mm256_load_si256(line.0.as_ptr().cast::<__m256i>().add(half % 2)) };
+        for pair in from.as_chunks::<2>().0 {
+            let halves = pair.as_ptr().cast::<__m256i>();
+            for (index, all) in all.iter_mut().enumerate() {
+                // SAFETY: two lines are four aligned halves.
+                let half = unsafe { _mm256_load_si256(halves.add(index)) };
                 *all = _mm256_xor_si256(*all, half);
             }
         }

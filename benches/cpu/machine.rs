@@ -19,6 +19,10 @@ pub fn print(cli: &Cli) {
     let lines = words.collect::<Vec<_>>().join("; ");
     println!("{lines}{}", output("sysctl", &["-n", "machdep.cpu.brand_string"]));
     println!("vectors: {}; XENT_CPU={}", vectors(), std::env::var("XENT_CPU").unwrap_or_default());
+    // Of Linux: near 0 where nothing else runs.
+    if let Ok(load) = std::fs::read_to_string("/proc/loadavg") {
+        println!("load before: {}", load.split(' ').take(3).collect::<Vec<_>>().join(" "));
+    }
     println!("medians of {} rounds, all works of a row in turn", cli.rounds());
 }
 
