@@ -1,0 +1,76 @@
+//! Runs each kernel of the CPU path in a function of its own, `counted`, which a tool counts. Prints
+//! what each call computes, in their order: kernel, type, classes, logits.
+//!
+//! On one thread, with logits in the first-level cache or the second: the count is of the arithmetic
+//! and of what each row costs.
+
+use std::hint::black_box;
+
+use half::{bf16, f16};
+use xent::{Args, BackwardArgs, Context, ContextOptions, Device, Element, Outputs, Plan, Problem};
+
+/// Rows of many classes, where the loop over classes is all; of 1000, where what a row costs shows;
+/// and of few, which have kernels of their own.
+const SHAPES: [(usize, usize); 3] = [(4, 32_000), (64, 1000), (4096, 10)];
+
+fn main() {
+    type_of_logits(|x| x);
+    type_of_logits(bf16::from_f32);
+    type_of_logits(f16::from_f32);
+}
+
+fn type_of_logits<T: Element>(convert: impl Fn(f32) -> T) {
+    for (rows, classes) in SHAPES {
+        let logits: Vec<T> = numbers(rows * classes).map(&convert).collect();
+        let targets: Vec<i64> = (0..rows).map(|row| (row * 7 % classes) as i64).collect();
+        let mut loss = 0f32;
+        let mut stats = vec![0f32; 2 * rows];
+        let mut dlogits = logits.clone();
+
+        let options = ContextOptions::default().device(Device::cpu()).threads(1);
+        let context = Context::new(options).expect("a context");
+        let plan = |outputs| {
+            let problem = Problem::new(T::DTYPE, classes).outputs(outputs);
+            Plan::new(&context, &problem).expect("a plan")
+        };
+        let count = |kernel: &str, run: &mut dyn FnMut()| {
+            run(); // what only the first call does
+            counted(run);
+            println!("{kernel} {} {classes} {}", T::DTYPE, rows * classes);
+        };
+
+        let fused = plan(Outputs::LOSS | Outputs::DLOGITS);
+        let mut workspace = fused.workspace(rows).expect("a workspace");
+        count("fused", &mut || {
+            let args = Args::new(&logits, &targets).loss(&mut loss).dlogits(&mut dlogits);
+            fused.run(args, &mut workspace).expect("a run");
+        });
+
+        let forward = plan(Outputs::LOSS | Outputs::STATS);
+        let mut workspace = forward.workspace(rows).expect("a workspace");
+        count("forward", &mut || {
+            let args = Args::new(&logits, &targets).loss(&mut loss).stats(&mut stats);
+            forward.run(args, &mut workspace).expect("a run");
+        });
+        count("backward", &mut || {
+            let args = BackwardArgs::new(&logits, &targets, &stats, &mut dlogits);
+            forward.backward(args, &mut workspace).expect("a run");
+        });
+        black_box((loss, &dlogits));
+    }
+}
+
+/// What is counted: all that is done until it returns.
+#[inline(never)]
+fn counted(run: &mut dyn FnMut()) {
+    black_box(run)();
+}
+
+/// Logits as those of a network: of both signs, of some size, in no order.
+fn numbers(count: usize) -> impl Iterator<Item = f32> {
+    let mut state = 1u32;
+    (0..count).map(move |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) as f32 / 4096.0 - 8.0
+    })
+}
