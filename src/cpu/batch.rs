@@ -4,13 +4,12 @@
 //! order, and then the blocks in order. No result depends on the threads.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::kernel::{Kernel, Scale, Totals};
-use super::parallel::Threads;
+use super::kernel::{Kernel, Scale, Totals, segments};
+use super::parallel::{Queue, Threads};
 use super::scratch::{Kept, Scratch, Slots};
 use super::simd::{Simd, Vectorised};
-use super::writer::Writer;
+use super::split::{self, Split};
 use super::{Processor, memory, times};
 use crate::call::Call;
 use crate::{Denominator, EmptyMean, Error, Problem, Reduction, Result};
@@ -45,13 +44,23 @@ pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, processor: &Proces
     let count = count(problem, call, &blocks, &processor.threads)?;
     let scale = scale(problem, call.denominator, &count);
     let kernel = Kernel::new(problem, call, scale);
-    let slots = Slots::new(problem, call, blocks.results_size());
-    let totals = blocks.map(&processor.threads, call, |slot, queue| {
-        let (kernel, kept) = (&kernel, slots.get(slot));
-        processor.instructions.run(Rows { kernel, pass, kept, blocks: &blocks, queue });
-    });
+    let results = blocks.results_size();
+    let slots = Slots::new(problem, call, results);
+    let totals = if blocks.splits(problem, &processor.threads) {
+        let memory =
+            call.workspace.wrapping_add(Slots::end(problem, results, processor.threads.count()));
+        let (rows, streams) = (call.rows, blocks.streams);
+        let split = Split { kernel: &kernel, pass, slots: &slots, memory, rows, streams };
+        split.run(&processor.threads, processor.instructions)
+    } else {
+        let totals = blocks.map(&processor.threads, call, |slot, queue| {
+            let (scratch, kept) = slots.get(slot, blocks.streams);
+            let rows = Rows { kernel: &kernel, pass, scratch, kept, blocks: &blocks, queue };
+            processor.instructions.run(rows);
+        });
+        totals.iter().copied().fold(Totals::default(), Totals::plus)
+    };
     if pass == Pass::Forward {
-        let totals = totals.iter().copied().fold(Totals::default(), Totals::plus);
         finish(problem, call, scale, totals);
     }
     Ok(())
@@ -61,6 +70,7 @@ pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, processor: &Proces
 struct Rows<'a> {
     kernel: &'a Kernel<'a>,
     pass: Pass,
+    scratch: Scratch<'a>,
     kept: Option<Kept<'a>>,
     blocks: &'a Blocks,
     queue: &'a Queue,
@@ -71,20 +81,17 @@ impl Vectorised for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Rows { kernel, pass, mut kept, blocks, queue } = self;
-        let mut scratch = Scratch::new(Writer::new(blocks.stream));
+        let Rows { kernel, pass, mut scratch, mut kept, blocks, queue } = self;
         while let Some(some) = queue.take() {
             for block in some {
-                let mut totals = Totals::default();
-                for row in blocks.rows(block) {
-                    match pass {
-                        Pass::Forward => {
-                            let row = kernel.forward(s, row, &mut scratch, &mut kept);
-                            totals = totals.plus(row);
-                        }
-                        Pass::Backward => kernel.backward(s, row, &mut scratch),
+                let rows = blocks.rows(block);
+                let totals = match pass {
+                    Pass::Forward => kernel.forward(s, rows, &mut scratch, &mut kept),
+                    Pass::Backward => {
+                        kernel.backward(s, rows, &mut scratch);
+                        Totals::default()
                     }
-                }
+                };
                 memory::set(kernel.call.workspace, block, totals);
             }
         }
@@ -94,8 +101,12 @@ impl Vectorised for Rows<'_> {
 
 /// The workspace of a call in bytes: one result for each block, and what each thread keeps.
 pub(super) fn workspace_size(problem: &Problem, rows: usize, processor: &Processor) -> usize {
-    let results = Blocks::new(problem, rows).results_size();
-    Slots::end(problem, results, processor.threads.count())
+    let blocks = Blocks::new(problem, rows);
+    let size = Slots::end(problem, blocks.results_size(), processor.threads.count());
+    match blocks.splits(problem, &processor.threads) {
+        true => size.saturating_add(split::size(problem, rows)),
+        false => size,
+    }
 }
 
 fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> Result<Count> {
@@ -177,7 +188,7 @@ struct Blocks {
     /// Whether there is enough work for several threads.
     large: bool,
     /// Whether the gradient is written past the caches.
-    stream: bool,
+    streams: bool,
 }
 
 impl Blocks {
@@ -190,9 +201,19 @@ impl Blocks {
             rows_per_block: (ELEMENTS_PER_BLOCK / classes).clamp(1, 256),
             large: elements >= 4 * ELEMENTS_PER_BLOCK,
             // In place, the lines are in the caches already.
-            stream: !problem.in_place
+            streams: !problem.in_place
                 && elements.saturating_mul(problem.dlogits.size()) >= STREAMED,
         }
+    }
+
+    /// Whether rows are so few and so long that each is work for all threads.
+    fn splits(&self, problem: &Problem, threads: &Threads) -> bool {
+        const ROUNDS: usize = 4; // of whole rows; with as many, threads end at about the same time
+        let threads = threads.count();
+        threads > 1
+            && self.rows < ROUNDS * threads
+            && !self.rows.is_multiple_of(threads)
+            && segments(problem) > 1
     }
 
     fn count(&self) -> usize {
@@ -222,25 +243,5 @@ impl Blocks {
         let queue = Queue::new(blocks, tasks);
         threads.run(tasks, |index| task(index, &queue));
         memory::slice(call.workspace, blocks)
-    }
-}
-
-/// Blocks that nobody works on yet. Neighbours go to one thread.
-struct Queue {
-    next: AtomicUsize,
-    blocks: usize,
-    grain: usize,
-}
-
-impl Queue {
-    fn new(blocks: usize, tasks: usize) -> Self {
-        const SHARES: usize = 16; // evens out rows that cost more, and busy processors
-        let grain = if tasks <= 1 { blocks } else { blocks / (tasks * SHARES) };
-        Queue { next: AtomicUsize::new(0), blocks, grain: grain.max(1) }
-    }
-
-    fn take(&self) -> Option<Range<usize>> {
-        let first = self.next.fetch_add(self.grain, Ordering::Relaxed);
-        (first < self.blocks).then(|| first..self.blocks.min(first + self.grain))
     }
 }

@@ -13,7 +13,7 @@ pub(super) const BLOCKS: usize = 32;
 pub(super) const COLUMNS: usize = BLOCKS * LANES;
 
 /// Blocks that are added in `f32`.
-const GROUP: usize = 8;
+pub(super) const GROUP: usize = 8;
 
 /// One number of a chunk.
 pub(super) fn get(chunk: &[Lanes], column: usize) -> f32 {
@@ -128,13 +128,7 @@ pub(super) fn exponentials<S: Simd>(
 
 /// The sum of e (largest - y), where an e of 0 counts as 0. `lowest`: where e is 0 anyway.
 #[inline(always)]
-pub(super) fn moment<S: Simd>(
-    s: S,
-    largest: f32,
-    lowest: S::V,
-    y: &[Lanes],
-    e: &[Lanes],
-) -> f64 {
+pub(super) fn moment<S: Simd>(s: S, largest: f32, lowest: S::V, y: &[Lanes], e: &[Lanes]) -> f64 {
     let (largest, mut total) = (s.splat(largest), Total::default());
     for (y, e) in y.chunks(GROUP).zip(e.chunks(GROUP)) {
         let mut sum = s.fill(0.0);

@@ -7,11 +7,22 @@ use super::kernel::{Kernel, Softmax, Target};
 use super::math::{HEADROOM, MAX_ABOVE};
 use super::memory;
 use super::scratch::{Kept, Scratch};
-use super::simd::{LANES, Lanes, Simd};
+use super::simd::{LANES, Lanes, Simd, Vectorised};
 use super::writer::Numbers;
 
-/// What all classes of a row share.
-struct Factors {
+/// What the classes of a row share: the gradient is `factor` e - `of_u` u, where e are exponentials and
+/// u the probabilities, or the weights of label smoothing.
+pub(super) struct Terms {
+    pub factor: f32,
+    pub of_u: f32,
+    /// The exponential of the largest logit.
+    pub largest: f32,
+    /// Whether exponentials are first multiplied by [`LOWERED`], because the factor would be too small
+    /// for an `f32`.
+    pub lowered: bool,
+    /// Whether those can be used that were kept: no result can be so small that it depends on the
+    /// reference.
+    pub ordinary: bool,
     /// Upstream gradient, times the row's weight, over the denominator.
     unit: f64,
     /// Factor of p that comes from the z-loss.
@@ -22,32 +33,12 @@ struct Factors {
     p_max: f64,
     /// 1 - p_max, without cancellation.
     rest: f64,
-}
-
-/// What exponentials are multiplied by.
-struct OfExponentials {
-    /// Of the exponentials.
-    reference: f32,
-    /// The exponential of the largest logit.
-    largest: f32,
-    factor: f32,
-    /// Whether exponentials are first multiplied by [`LOWERED`], because the factor would be too small
-    /// for an `f32`.
-    lowered: bool,
-    /// Whether those can be used that were kept: no result can be so small that it depends on the
-    /// reference.
-    ordinary: bool,
+    /// What label smoothing adds to u of a class of weight 1.
+    even: f64,
 }
 
 /// Brings the largest exponential that there can be to about 1.
 const LOWERED: f32 = 1.0 / (1u128 << (HEADROOM + MAX_ABOVE as i32)) as f32;
-
-/// The gradient at the target of a row.
-enum Special {
-    /// Of a class, which adds `hit` to its u.
-    Class { class: usize, hit: f64, even: f64, others: f64 },
-    Probabilities,
-}
 
 impl Kernel<'_> {
     /// Writes the gradient of some columns of a counted row with a softmax. `mass` is sum(u) of
@@ -68,31 +59,18 @@ impl Kernel<'_> {
         let Some(dlogits) = self.call.dlogits else { return };
         let dlogits = dlogits.row(row, self.call.inner);
         let logits = self.call.logits.row(row, self.call.inner);
-        let factors = self.factors(row, softmax);
-        let Factors { unit, slope, .. } = factors;
+        let reference = self.squash.reference(softmax.y);
+        let exponential = self.squash.exponential(s, reference);
+        let terms = self.terms(row, target, softmax, mass, exponential.of(s, softmax.y));
         let smoothing = self.problem.label_smoothing;
-        let even = unit * smoothing / self.problem.classes as f64;
-        let (special, numerator) = match target {
-            Target::Probabilities(_) => {
-                (Special::Probabilities, unit * mass + factors.z_part)
-            }
-            Target::Class(class) => {
-                let hit = unit * (1.0 - smoothing) * self.class_weight(class);
-                let others = even * self.weight_sum + factors.z_part;
-                (Special::Class { class, hit, even, others }, hit + others)
-            }
-        };
-        let of_e = self.of_exponentials(s, softmax, numerator * factors.p_max * slope);
-        let exponential = self.squash.exponential(s, of_e.reference);
         let is_class = matches!(target, Target::Class(_));
         let plain = is_class && smoothing == 0.0 && !self.squash.has_slopes();
         for (first, len) in Self::chunks(columns) {
             let blocks = len.div_ceil(LANES);
             let Scratch { y, e, g, u, slope: slopes, writer } = &mut *scratch;
             let (y, g, u) = (&mut y[..blocks], &mut g[..blocks], &mut u[..blocks]);
-            let kept = kept.filter(|kept| {
-                of_e.ordinary && kept.references[first / COLUMNS] == of_e.reference
-            });
+            let kept =
+                kept.filter(|kept| terms.ordinary && kept.references[first / COLUMNS] == reference);
             let (e, slopes) = match kept {
                 Some(kept) => {
                     let blocks = first / LANES..first / LANES + blocks;
@@ -102,14 +80,20 @@ impl Kernel<'_> {
                     let (e, slopes) = (&mut e[..blocks], &mut slopes[..blocks]);
                     self.load(s, softmax.shift, logits, first, len, y, slopes);
                     chunk::exponentials(s, &exponential, y, e);
-                    if of_e.lowered {
+                    if terms.lowered {
                         chunk::scale(s, LOWERED, e);
                     }
                     (&*e, &*slopes)
                 }
             };
-            let factor = of_e.factor;
-            let special = self.at_target(s, &special, first..first + len, &factors, &of_e, e);
+            let factor = terms.factor;
+            let special = match target {
+                Target::Class(class) if (first..first + len).contains(&class) => {
+                    let at = class - first;
+                    Some((at, self.at_target(s, &terms, class, chunk::get(e, at))))
+                }
+                _ => None,
+            };
             if plain {
                 writer.write(s, &dlogits, first, &Numbers { from: e, len, factor, special });
                 continue;
@@ -117,14 +101,14 @@ impl Kernel<'_> {
             match (target, self.class_weights) {
                 (Target::Probabilities(q), _) => {
                     self.mix(s, q, first, len, u);
-                    chunk::less_weighted(s, e, factor, u, (unit * slope) as f32, g);
-                    at_maxima(s, mass, &factors, &of_e, e, u, g);
+                    chunk::less_weighted(s, e, factor, u, terms.of_u, g);
+                    at_maxima(s, mass, &terms, e, u, g);
                 }
-                (Target::Class(_), Some(weights)) => {
+                (Target::Class(_), Some(weights)) if smoothing != 0.0 => {
                     weights.load(s, first, len, 0.0, u);
-                    chunk::less_weighted(s, e, factor, u, (even * slope) as f32, g);
+                    chunk::less_weighted(s, e, factor, u, terms.of_u, g);
                 }
-                (Target::Class(_), None) => chunk::less(s, e, factor, (even * slope) as f32, g),
+                (Target::Class(_), _) => chunk::less(s, e, factor, terms.of_u, g),
             }
             if let Some((at, value)) = special {
                 chunk::set(g, at, value);
@@ -132,8 +116,7 @@ impl Kernel<'_> {
             if self.squash.has_slopes() {
                 chunk::multiply(s, slopes, g);
             }
-            let numbers = Numbers { from: g, len, factor: 1.0, special: None };
-            writer.write(s, &dlogits, first, &numbers);
+            writer.write(s, &dlogits, first, &Numbers::new(g, len));
         }
     }
 
@@ -152,88 +135,102 @@ impl Kernel<'_> {
         let Scratch { g, writer, .. } = scratch;
         g.iter_mut().for_each(|lanes| lanes.0.fill(value));
         for (first, len) in Self::chunks(columns) {
-            let from = &g[..len.div_ceil(LANES)];
-            let numbers = Numbers { from, len, factor: 1.0, special: None };
-            writer.write(s, &dlogits, first, &numbers);
+            writer.write(s, &dlogits, first, &Numbers::new(&g[..len.div_ceil(LANES)], len));
         }
     }
 
+    /// The terms of a counted row with a softmax. `mass` is sum(u) of probability targets, `largest` the
+    /// exponential of the largest logit.
     #[inline(always)]
-    fn factors(&self, row: usize, softmax: Softmax) -> Factors {
+    pub(super) fn terms(
+        &self,
+        row: usize,
+        target: Target,
+        softmax: Softmax,
+        mass: f64,
+        largest: f32,
+    ) -> Terms {
         let upstream = self.call.dloss.map_or(1.0, |dloss| {
             f64::from(memory::get::<f32>(dloss.data, if dloss.per_row { row } else { 0 }))
         });
-        Factors {
-            unit: upstream * self.scale.cross_entropy * self.row_weight(row),
-            z_part: match self.problem.z_loss {
-                0.0 => 0.0,
-                factor => upstream * self.scale.z_loss * 2.0 * factor * softmax.lse,
-            },
-            slope: self.squash.constant_slope(),
-            p_max: 1.0 / (1.0 + softmax.s),
-            rest: softmax.s / (1.0 + softmax.s),
-        }
-    }
-
-    /// `factor`: of exponentials of which the largest one is 1.
-    #[inline(always)]
-    fn of_exponentials<S: Simd>(&self, s: S, softmax: Softmax, factor: f64) -> OfExponentials {
-        let reference = self.squash.reference(softmax.y);
-        let largest = self.squash.exponential(s, reference).of(s, softmax.y);
-        let factor = factor / f64::from(largest);
+        let unit = upstream * self.scale.cross_entropy * self.row_weight(row);
+        let z_part = match self.problem.z_loss {
+            0.0 => 0.0,
+            factor => upstream * self.scale.z_loss * 2.0 * factor * softmax.lse,
+        };
+        let slope = self.squash.constant_slope();
+        let p_max = 1.0 / (1.0 + softmax.s);
+        let even = unit * self.problem.label_smoothing / self.problem.classes as f64;
+        let (of_p, of_u) = match target {
+            Target::Probabilities(_) => (unit * mass + z_part, unit),
+            Target::Class(class) => (self.hit(unit, class) + even * self.weight_sum + z_part, even),
+        };
+        let factor = of_p * p_max * slope / f64::from(largest);
         let lowered = factor.abs() < 2f64.powi(-100);
         let by = if lowered { LOWERED } else { 1.0 };
-        OfExponentials {
-            reference,
-            largest: largest * by,
+        Terms {
             factor: (factor / f64::from(by)) as f32,
+            of_u: (of_u * slope) as f32,
+            largest: largest * by,
             lowered,
             ordinary: !lowered && factor.abs() < 2f64.powi(-30),
+            unit,
+            z_part,
+            slope,
+            p_max,
+            rest: softmax.s / (1.0 + softmax.s),
+            even,
         }
     }
 
-    /// The gradient at the class of the target, before slopes, if these columns have it: at a maximum,
+    /// What the class of the target adds to its u.
+    #[inline(always)]
+    fn hit(&self, unit: f64, class: usize) -> f64 {
+        unit * (1.0 - self.problem.label_smoothing) * self.class_weight(class)
+    }
+
+    /// The gradient at the class of the target, before slopes, from its exponential: at a maximum,
     /// p - 1 is formed without cancellation.
     #[inline(always)]
-    fn at_target<S: Simd>(
-        &self,
-        s: S,
-        special: &Special,
-        columns: Range<usize>,
-        factors: &Factors,
-        of_e: &OfExponentials,
-        e: &[Lanes],
-    ) -> Option<(usize, f32)> {
-        let &Special::Class { class, hit, even, others } = special else { return None };
-        if !columns.contains(&class) {
-            return None;
-        }
-        let (at, even) = (class - columns.start, even * self.class_weight(class));
-        let e = chunk::get(e, at);
-        let value = if e == of_e.largest {
-            ((-hit * factors.rest + others * factors.p_max - even) * factors.slope) as f32
+    pub(super) fn at_target<S: Simd>(&self, s: S, terms: &Terms, class: usize, e: f32) -> f32 {
+        let hit = self.hit(terms.unit, class);
+        let even = terms.even * self.class_weight(class);
+        if e == terms.largest {
+            let others = terms.even * self.weight_sum + terms.z_part;
+            ((-hit * terms.rest + others * terms.p_max - even) * terms.slope) as f32
         } else {
-            let less = s.splat((-(hit + even) * factors.slope) as f32);
-            s.first(s.mul_add(s.splat(e), s.splat(of_e.factor), less))
-        };
-        Some((at, value))
+            let less = s.splat((-(hit + even) * terms.slope) as f32);
+            s.first(s.mul_add(s.splat(e), s.splat(terms.factor), less))
+        }
+    }
+}
+
+/// The gradient of one row, as of a long one, in a function of its own.
+pub(super) struct WideGradient<'a, 'b> {
+    pub kernel: &'a Kernel<'a>,
+    pub row: usize,
+    pub target: Target,
+    pub softmax: Softmax,
+    pub mass: f64,
+    pub scratch: &'a mut Scratch<'b>,
+}
+
+impl Vectorised for WideGradient<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let WideGradient { kernel, row, target, softmax, mass, scratch } = self;
+        let columns = 0..kernel.problem.classes;
+        kernel.write_gradient(s, row, columns, target, softmax, mass, scratch, None);
     }
 }
 
 /// The same for probabilities, at all maxima. What is 1 at one class and 0 elsewhere gives the bits of
 /// that class.
 #[inline(always)]
-fn at_maxima<S: Simd>(
-    s: S,
-    mass: f64,
-    factors: &Factors,
-    of_e: &OfExponentials,
-    e: &[Lanes],
-    u: &[Lanes],
-    g: &mut [Lanes],
-) {
-    let &Factors { unit, z_part, slope, p_max, rest } = factors;
-    let largest = s.splat(of_e.largest);
+fn at_maxima<S: Simd>(s: S, mass: f64, terms: &Terms, e: &[Lanes], u: &[Lanes], g: &mut [Lanes]) {
+    let largest = s.splat(terms.largest);
     for ((e, u), g) in e.iter().zip(u).zip(g) {
         let mut any = false;
         for &e in s.load(&e.0).as_ref() {
@@ -243,11 +240,17 @@ fn at_maxima<S: Simd>(
             continue;
         }
         for ((&e, &u), g) in e.0.iter().zip(&u.0).zip(&mut g.0) {
-            if e == of_e.largest && u != 0.0 {
-                let u = f64::from(u);
-                let exact = unit * ((mass - u) * p_max - u * rest) + z_part * p_max;
-                *g = (exact * slope) as f32;
+            if e == terms.largest && u != 0.0 {
+                *g = terms.at_maximum(mass, u.into());
             }
         }
+    }
+}
+
+impl Terms {
+    /// The gradient at a maximum, before slopes, for a u of probabilities whose sum is `mass`.
+    pub(super) fn at_maximum(&self, mass: f64, u: f64) -> f32 {
+        let of_u = (mass - u) * self.p_max - u * self.rest;
+        ((self.unit * of_u + self.z_part * self.p_max) * self.slope) as f32
     }
 }

@@ -13,11 +13,12 @@ use std::ops::Range;
 use super::chunk::{self, COLUMNS};
 use super::math::log1p;
 use super::memory::{self, Row};
+use super::narrow::NARROW;
 use super::partial::{Largest, Partial};
 use super::scratch::{Kept, Scratch};
-use super::simd::{LANES, Lanes, Simd};
+use super::simd::{LANES, Lanes, Simd, Vectorised};
 use super::squash::Squash;
-use super::times;
+use super::{Pass, times};
 use crate::call::Call;
 use crate::{Outputs, Problem, Reduction};
 
@@ -49,8 +50,6 @@ pub(super) struct Softmax {
     pub(super) shift: f32,
     /// The largest y.
     pub(super) y: f32,
-    /// z of the largest logit.
-    pub(super) z: f64,
     /// Sum of exp(z - z(m)) without one maximum: an `f32`, as the statistics keep it.
     pub(super) s: f64,
     /// z + log(1 + s).
@@ -76,7 +75,7 @@ pub(super) struct Scale {
 }
 
 /// What one row gives, besides its gradient.
-struct RowOutputs {
+pub(super) struct RowOutputs {
     loss: f64,
     lse: f64,
     entropy: f64,
@@ -99,9 +98,45 @@ impl<'a> Kernel<'a> {
         Kernel { problem, call, scale, squash, class_weights, weight_sum }
     }
 
-    /// Writes all outputs of a row, and returns what it adds to the totals.
+    /// Writes all outputs of some rows, and returns what they add to the totals.
     #[inline(always)]
     pub fn forward<S: Simd>(
+        &self,
+        s: S,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+        kept: &mut Option<Kept>,
+    ) -> Totals {
+        let mut totals = Totals::default();
+        if self.problem.classes <= NARROW {
+            for rows in batches(rows) {
+                totals = self.narrow_forward(s, rows, totals, scratch);
+            }
+        } else {
+            for row in rows {
+                totals = totals.plus(self.wide_forward(s, row, scratch, kept));
+            }
+        }
+        totals
+    }
+
+    /// Writes the gradient of some rows from their statistics.
+    #[inline(always)]
+    pub fn backward<S: Simd>(&self, s: S, rows: Range<usize>, scratch: &mut Scratch) {
+        if self.problem.classes <= NARROW {
+            for rows in batches(rows) {
+                self.narrow_backward(s, rows, scratch);
+            }
+        } else {
+            for row in rows {
+                self.wide_backward(s, row, scratch);
+            }
+        }
+    }
+
+    /// Writes all outputs of a row, and returns what it adds to the totals.
+    #[inline(always)]
+    fn wide_forward<S: Simd>(
         &self,
         s: S,
         row: usize,
@@ -124,15 +159,36 @@ impl<'a> Kernel<'a> {
             return Totals { cross_entropy: f64::NAN, ..Totals::default() };
         }
         let one = self.squash.exponential(s, sums.reference).of(s, largest.y);
+        let (softmax, totals) = self.finish(s, row, target, shift, &sums, one);
+        let columns = 0..self.problem.classes;
+        self.write_gradient(s, row, columns, target, softmax, sums.mass, scratch, kept.as_ref());
+        totals
+    }
+
+    /// Writes all outputs of a row with a softmax but its gradient. `one`: the exponential of the
+    /// largest logit.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn finish<S: Simd>(
+        &self,
+        s: S,
+        row: usize,
+        target: Target,
+        shift: f32,
+        sums: &Partial,
+        one: f32,
+    ) -> (Softmax, Totals) {
+        let logits = self.call.logits.row(row, self.call.inner);
+        let largest = sums.largest;
         let s_f32 = (sums.exp / f64::from(one)) as f32;
         let log1p_s = log1p(s_f32.into());
         let z = self.squash.z(s, largest.x);
         let lse = z + log1p_s;
-        let softmax = Softmax { shift, y: largest.y, z, s: s_f32.into(), lse };
+        let softmax = Softmax { shift, y: largest.y, s: s_f32.into(), lse };
         let cross_entropy = match target {
             Target::Class(class) => {
                 let x = self.squash.orient(logits.get(class));
-                let distance = if class == largest.class { 0.0 } else { softmax.z - self.squash.z(s, x) };
+                let distance = if class == largest.class { 0.0 } else { z - self.squash.z(s, x) };
                 self.cross_entropy_of_class(class, log1p_s, distance, sums.distance)
             }
             Target::Probabilities(_) => sums.mass * log1p_s + sums.distance * self.squash.unit,
@@ -153,18 +209,23 @@ impl<'a> Kernel<'a> {
             loss: totals.cross_entropy + totals.z_loss,
             lse,
             entropy: log1p_s + moment / (1.0 + softmax.s),
-            stats: [self.squash.orient(largest.x), softmax.s as f32],
+            stats: [self.squash.orient(largest.x), s_f32],
             argmax: largest.class as i64,
         };
         self.write(row, outputs);
-        let columns = 0..self.problem.classes;
-        self.write_gradient(s, row, columns, target, softmax, sums.mass, scratch, kept.as_ref());
-        totals
+        (softmax, totals)
+    }
+
+    /// Whether exponentials can be taken of a row with these sums as it is, and make a softmax.
+    #[inline(always)]
+    pub(super) fn is_ordinary(&self, sums: &Partial) -> bool {
+        let Largest { x, y, .. } = sums.largest;
+        !sums.exp.is_nan() && self.squash.takes(y) && self.squash.is_defined_for(x)
     }
 
     /// Writes the gradient of a row from its statistics.
     #[inline(always)]
-    pub fn backward<S: Simd>(&self, s: S, row: usize, scratch: &mut Scratch) {
+    fn wide_backward<S: Simd>(&self, s: S, row: usize, scratch: &mut Scratch) {
         let Some(stats) = self.call.stats else { return };
         let Some(target) = self.target(row) else {
             return self.fill_gradient(s, row, 0..self.problem.classes, 0.0, scratch);
@@ -173,17 +234,28 @@ impl<'a> Kernel<'a> {
         if largest.is_nan() || sum.is_nan() {
             return self.fill_gradient(s, row, 0..self.problem.classes, f32::NAN, scratch);
         }
-        let largest = self.squash.orient(largest);
-        let (shift, y) = self.squash.anchor(s, largest);
-        let (z, sum) = (self.squash.z(s, largest), f64::from(sum));
-        let softmax = Softmax { shift, y, z, s: sum, lse: z + log1p(sum) };
-        let mass = self.mass(s, target, scratch);
+        let softmax = self.softmax(s, largest, sum);
+        let mass = match target {
+            Target::Class(_) => 0.0,
+            Target::Probabilities(q) => {
+                self.segments().fold(0.0, |sum, segment| sum + self.mass_of(s, q, segment, scratch))
+            }
+        };
         let columns = 0..self.problem.classes;
         self.write_gradient(s, row, columns, target, softmax, mass, scratch, None);
     }
 
+    /// The softmax of a row from its statistics.
+    #[inline(always)]
+    pub(super) fn softmax<S: Simd>(&self, s: S, largest: f32, sum: f32) -> Softmax {
+        let largest = self.squash.orient(largest);
+        let (shift, y) = self.squash.anchor(s, largest);
+        let (z, sum) = (self.squash.z(s, largest), f64::from(sum));
+        Softmax { shift, y, s: sum, lse: z + log1p(sum) }
+    }
+
     /// The target of a row; `None` for an ignored one.
-    fn target(&self, row: usize) -> Option<Target> {
+    pub(super) fn target(&self, row: usize) -> Option<Target> {
         let targets = &self.call.targets;
         if self.problem.targets_are_probabilities() {
             return Some(Target::Probabilities(targets.row(row, self.call.inner)));
@@ -221,7 +293,7 @@ impl<'a> Kernel<'a> {
         }
     }
 
-    /// The sums over a row, and the shift of y.
+    /// The sums over a row, by segments, and the shift of y.
     #[inline(always)]
     fn sums<S: Simd>(
         &self,
@@ -231,32 +303,19 @@ impl<'a> Kernel<'a> {
         scratch: &mut Scratch,
         kept: &mut Option<Kept>,
     ) -> (f32, Partial) {
-        let sums = self.sums_less(s, 0.0, logits, target, scratch, kept);
-        match self.squash.anchor(s, sums.largest.x) {
-            (shift, _) if shift != 0.0 && self.squash.is_defined_for(sums.largest.x) => {
-                (shift, self.sums_less(s, shift, logits, target, scratch, kept))
+        let mut shift = 0.0;
+        loop {
+            let mut sums = Partial::EMPTY;
+            for segment in self.segments() {
+                let other = self.sums_of(s, shift, logits, target, segment, scratch, kept);
+                sums = sums.plus(s, &self.squash, other);
             }
-            _ => (0.0, sums),
+            let x = sums.largest.x;
+            match self.squash.anchor(s, x) {
+                (needed, _) if needed != shift && self.squash.is_defined_for(x) => shift = needed,
+                _ => return (shift, sums),
+            }
         }
-    }
-
-    /// The sums over a row with this shift, by segments.
-    #[inline(always)]
-    fn sums_less<S: Simd>(
-        &self,
-        s: S,
-        shift: f32,
-        logits: Row,
-        target: Target,
-        scratch: &mut Scratch,
-        kept: &mut Option<Kept>,
-    ) -> Partial {
-        let mut sums = Partial::EMPTY;
-        for segment in self.segments() {
-            let other = self.sums_of(s, shift, logits, target, segment, scratch, kept);
-            sums = sums.plus(s, &self.squash, other);
-        }
-        sums
     }
 
     /// The sums over a segment of a row.
@@ -302,7 +361,9 @@ impl<'a> Kernel<'a> {
                 }
             }
             let bounded = squash.bounded(sums.largest.y);
-            if let Some((distance, mass)) = self.distances(s, bounded, target, first, len, y, &mut scratch.u) {
+            if let Some((distance, mass)) =
+                self.distances(s, bounded, target, first, len, y, scratch.u)
+            {
                 sums.distance += distance;
                 sums.mass += mass;
             }
@@ -330,7 +391,7 @@ impl<'a> Kernel<'a> {
             };
             sums.exp += chunk::exponentials(s, &exponential, y, e);
             if wants_moment {
-                sums.moment += chunk::moment(s, bounded, exponential.lowest(), y, e);
+                sums.moment += chunk::moment(s, bounded, exponential.lowest, y, e);
             }
         }
         // All exponentials that are kept count, the largest one too.
@@ -392,27 +453,34 @@ impl<'a> Kernel<'a> {
         Some(chunk::weighted(s, largest, y, u))
     }
 
-    /// The sum of u of probability targets.
+    /// The sum of u of probability targets over a segment of a row.
     #[inline(always)]
-    fn mass<S: Simd>(&self, s: S, target: Target, scratch: &mut Scratch) -> f64 {
-        let Target::Probabilities(q) = target else { return 0.0 };
-        let mut total = 0.0;
-        for segment in self.segments() {
-            let mut mass = 0.0;
-            for (first, len) in Self::chunks(segment) {
-                let u = &mut scratch.u[..len.div_ceil(LANES)];
-                self.mix(s, q, first, len, u);
-                mass += chunk::sum(s, u);
-            }
-            total += mass;
+    pub(super) fn mass_of<S: Simd>(
+        &self,
+        s: S,
+        q: Row,
+        segment: Range<usize>,
+        scratch: &mut Scratch,
+    ) -> f64 {
+        let mut mass = 0.0;
+        for (first, len) in Self::chunks(segment) {
+            let u = &mut scratch.u[..len.div_ceil(LANES)];
+            self.mix(s, q, first, len, u);
+            mass += chunk::sum(s, u);
         }
-        total
+        mass
     }
 
     /// The segments of a row, whose sums are made apart, and then added in order.
-    pub(super) fn segments(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let classes = self.problem.classes;
-        (0..classes).step_by(SEGMENT).map(move |first| first..classes.min(first + SEGMENT))
+    fn segments(&self) -> impl Iterator<Item = Range<usize>> {
+        (0..segments(self.problem)).map(|index| self.segment(index).1)
+    }
+
+    /// A segment of all rows: its row, and its columns.
+    pub(super) fn segment(&self, index: usize) -> (usize, Range<usize>) {
+        let (classes, segments) = (self.problem.classes, segments(self.problem));
+        let first = index % segments * SEGMENT;
+        (index / segments, first..classes.min(first + SEGMENT))
     }
 
     /// The loss of a row of weight 1 with a class index, without the z-loss. `target` is the distance
@@ -440,14 +508,7 @@ impl<'a> Kernel<'a> {
 
     /// Reads a chunk of probabilities q and makes u = w ((1 - s) q + s/C) of it, 0 behind its end.
     #[inline(always)]
-    pub(super) fn mix<S: Simd>(
-        &self,
-        s: S,
-        q: Row,
-        first: usize,
-        len: usize,
-        u: &mut [Lanes],
-    ) {
+    pub(super) fn mix<S: Simd>(&self, s: S, q: Row, first: usize, len: usize, u: &mut [Lanes]) {
         q.load(s, first, len, 0.0, u);
         let smoothing = self.problem.label_smoothing;
         if smoothing != 0.0 {
@@ -468,7 +529,7 @@ impl<'a> Kernel<'a> {
     }
 
     /// Writes those outputs of a row that are wanted, but for its gradient.
-    fn write(&self, row: usize, outputs: RowOutputs) {
+    pub(super) fn write(&self, row: usize, outputs: RowOutputs) {
         let call = self.call;
         let write = |column: Option<*mut u8>, value: f64| {
             if let Some(data) = column {
@@ -489,6 +550,41 @@ impl<'a> Kernel<'a> {
     }
 }
 
+/// How many segments a row has.
+pub(super) fn segments(problem: &Problem) -> usize {
+    problem.classes.div_ceil(SEGMENT)
+}
+
+/// One row, computed as a long one in a function of its own.
+pub(super) struct Wide<'a, 'b> {
+    pub kernel: &'a Kernel<'a>,
+    pub pass: Pass,
+    pub row: usize,
+    pub scratch: &'a mut Scratch<'b>,
+}
+
+impl Vectorised for Wide<'_, '_> {
+    type Output = Totals;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Totals {
+        let Wide { kernel, pass, row, scratch } = self;
+        match pass {
+            Pass::Forward => kernel.wide_forward(s, row, scratch, &mut None),
+            Pass::Backward => {
+                kernel.wide_backward(s, row, scratch);
+                Totals::default()
+            }
+        }
+    }
+}
+
+/// Rows of which a block has one in each lane.
+fn batches(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = rows.end;
+    rows.step_by(LANES).map(move |first| first..end.min(first + LANES))
+}
+
 impl Totals {
     pub fn plus(self, other: Totals) -> Totals {
         Totals {
@@ -501,7 +597,7 @@ impl Totals {
 
 impl RowOutputs {
     /// A row that is not counted.
-    const IGNORED: Self =
+    pub(super) const IGNORED: Self =
         RowOutputs { loss: 0.0, lse: 0.0, entropy: 0.0, stats: [0.0; 2], argmax: -1 };
 
     /// A row without a softmax, because its largest z, and so its lse, is NaN or infinite.

@@ -27,14 +27,8 @@ pub(super) const MAX_ABOVE: f32 = 32.0;
 pub(super) const HEADROOM: i32 = 60;
 
 /// 2^r = 1 + r (c1 + r (c2 + ...)), c6 first.
-const EXP2: [f32; 6] = [
-    1.532_949_5e-4,
-    1.339_096e-3,
-    9.618_498e-3,
-    5.550_359_6e-2,
-    2.402_264_8e-1,
-    6.931_472e-1,
-];
+const EXP2: [f32; 6] =
+    [1.532_949_5e-4, 1.339_096e-3, 9.618_498e-3, 5.550_359_6e-2, 2.402_264_8e-1, 6.931_472e-1];
 
 /// 1.5 * 2^23: adding it rounds a small `f32` to an integer, which then is in the low bits.
 const ROUND: f32 = 12_582_912.0;
@@ -56,12 +50,12 @@ impl Factor {
 /// 2^(L x - reference + [`HEADROOM`]).
 #[derive(Clone, Copy)]
 pub(super) struct Exponential<S: Simd> {
-    high: S::V,
-    low: S::V,
+    pub high: S::V,
+    pub low: S::V,
     /// Adding it to L x rounds to an integer, and leaves the biased exponent in the low bits.
-    round: S::V,
-    /// The x whose biased exponent is 0, which makes a power of 0.
-    lowest: S::V,
+    pub round: S::V,
+    /// The x whose biased exponent is 0, which makes a power of 0: results are 0 up to there.
+    pub lowest: S::V,
 }
 
 impl<S: Simd> Exponential<S> {
@@ -69,13 +63,17 @@ impl<S: Simd> Exponential<S> {
     /// of at most [`MAX_EXPONENT`].
     #[inline(always)]
     pub fn new(s: S, factor: Factor, reference: f32) -> Self {
-        let bias = (127 + HEADROOM) as f32;
-        Exponential {
-            high: s.splat(factor.high),
-            low: s.splat(factor.low),
-            round: s.splat(ROUND + (bias - reference)),
-            lowest: s.splat((reference - bias) / factor.high),
-        }
+        let zero = s.splat(0.0);
+        let (high, low) = (s.splat(factor.high), s.splat(factor.low));
+        Exponential { high, low, round: zero, lowest: zero }.relative_to(s, s.splat(reference))
+    }
+
+    /// The same relative to other references.
+    #[inline(always)]
+    pub fn relative_to(self, s: S, references: S::V) -> Self {
+        let below = s.sub(references, s.splat((127 + HEADROOM) as f32));
+        let (round, lowest) = (s.sub(s.splat(ROUND), below), s.div(below, self.high));
+        Exponential { round, lowest, ..self }
     }
 
     /// For L x of at most the reference + [`MAX_ABOVE`]; 0 where it is far below, NaN for NaN and +inf.
@@ -87,12 +85,6 @@ impl<S: Simd> Exponential<S> {
         let r = s.remainder(x, self.high, self.low, n);
         let one = s.splat(1.0);
         s.mul(s.mul_add(exp2_m1_over(s, r), r, one), s.integer_to_exponent(shifted))
-    }
-
-    /// The x up to which results are 0.
-    #[inline(always)]
-    pub fn lowest(&self) -> S::V {
-        self.lowest
     }
 
     /// The same of one number.
@@ -129,7 +121,8 @@ impl<S: Simd> SoftCap<S> {
     #[inline(always)]
     pub fn new(s: S, factor: Factor, cap: f32, scale: f32) -> Self {
         let head = 2f32.powi(-HEADROOM);
-        let slope = if scale.abs() < head { [head, 4.0 * scale] } else { [4.0 * head * scale, 1.0] };
+        let slope =
+            if scale.abs() < head { [head, 4.0 * scale] } else { [4.0 * head * scale, 1.0] };
         SoftCap {
             exponential: Exponential::new(s, factor, 0.0),
             cap: s.splat(cap),

@@ -118,6 +118,12 @@ impl Row {
         Row { data: data.cast_mut(), dtype: DType::F32, stride: 1 }
     }
 
+    /// The rows that follow in memory, as one row: its numbers are of this class.
+    pub fn across(&self, class: usize) -> Row {
+        let data = self.data.wrapping_add(class * self.stride * self.dtype.size());
+        Row { data, dtype: self.dtype, stride: 1 }
+    }
+
     /// Reads a chunk from this class on, widened, into as many blocks as it fills; the last one is
     /// filled up with `pad`. Gives the largest number of each lane, which ignores NaNs.
     #[inline(always)]

@@ -3,16 +3,19 @@
 
 mod batch;
 mod chunk;
+mod columns;
 pub(crate) mod float_env;
 mod gradient;
 mod kernel;
 mod math;
 mod memory;
+mod narrow;
 pub(crate) mod parallel;
 mod partial;
 pub mod reference;
 mod scratch;
 pub(crate) mod simd;
+mod split;
 mod squash;
 mod writer;
 

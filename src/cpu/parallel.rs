@@ -1,5 +1,6 @@
 //! Threads of the CPU path. Results never depend on them.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -92,4 +93,24 @@ impl Threads {
 fn spread(tasks: usize, task: &(impl Fn(usize) + Sync)) {
     use rayon::prelude::*;
     (0..tasks).into_par_iter().with_max_len(1).for_each(task);
+}
+
+/// Pieces of work that no task has taken yet. Neighbours go to one task.
+pub(super) struct Queue {
+    next: AtomicUsize,
+    pieces: usize,
+    grain: usize,
+}
+
+impl Queue {
+    pub fn new(pieces: usize, tasks: usize) -> Self {
+        const SHARES: usize = 16; // evens out rows that cost more, and busy processors
+        let grain = if tasks <= 1 { pieces } else { pieces / (tasks * SHARES) };
+        Queue { next: AtomicUsize::new(0), pieces, grain: grain.max(1) }
+    }
+
+    pub fn take(&self) -> Option<Range<usize>> {
+        let first = self.next.fetch_add(self.grain, Ordering::Relaxed);
+        (first < self.pieces).then(|| first..self.pieces.min(first + self.grain))
+    }
 }

@@ -77,7 +77,8 @@ impl Partial {
     /// Both, of which `other` are the later columns.
     #[inline(always)]
     pub fn plus<S: Simd>(mut self, s: S, squash: &Squash, mut other: Partial) -> Partial {
-        let reference = if other.reference > self.reference { other.reference } else { self.reference };
+        let reference =
+            if other.reference > self.reference { other.reference } else { self.reference };
         if self.is_below(other.largest.x) {
             self.raise(s, squash, other.largest);
         } else {

@@ -4,32 +4,29 @@
 use std::marker::PhantomData;
 use std::slice;
 
-use super::chunk::{BLOCKS, COLUMNS};
-use super::simd::{LANES, Lanes};
-use super::writer::Writer;
+use super::chunk::BLOCKS;
+use super::narrow::NARROW;
+use super::simd::{LANES, Lanes, Line};
+use super::writer::{LINES, Writer};
 use crate::call::Call;
 use crate::{Outputs, Problem};
 
-/// One chunk of a row, and what is made of it.
-pub(super) struct Scratch {
-    /// Oriented logits, and then y.
-    pub y: [Lanes; BLOCKS],
-    /// Exponentials.
-    pub e: [Lanes; BLOCKS],
-    /// The gradient.
-    pub g: [Lanes; BLOCKS],
-    /// dz/dx, where it differs between classes.
-    pub slope: [Lanes; BLOCKS],
-    /// u = w ((1 - s) q + s/C) of probability targets q, or weights.
-    pub u: [Lanes; BLOCKS],
-    pub writer: Writer,
-}
+/// Blocks of a buffer: enough for a chunk of a row, and for some columns of 32 rows.
+pub(super) const BUFFER: usize = 64;
 
-impl Scratch {
-    pub fn new(writer: Writer) -> Self {
-        let zeros = [Lanes([0.0; LANES]); BLOCKS];
-        Scratch { y: zeros, e: zeros, g: zeros, slope: zeros, u: zeros, writer }
-    }
+/// A chunk of a row, or several short rows, and what is made of them. It holds anything at first.
+pub(super) struct Scratch<'a> {
+    /// Oriented logits, and then y.
+    pub y: &'a mut [Lanes; BUFFER],
+    /// Exponentials.
+    pub e: &'a mut [Lanes; BUFFER],
+    /// The gradient.
+    pub g: &'a mut [Lanes; BUFFER],
+    /// dz/dx, where it differs between classes.
+    pub slope: &'a mut [Lanes; BUFFER],
+    /// u = w ((1 - s) q + s/C) of probability targets q, or weights.
+    pub u: &'a mut [Lanes; BUFFER],
+    pub writer: Writer<'a>,
 }
 
 /// What the pass for the sums keeps for the gradient: a row that is short enough for the caches.
@@ -42,58 +39,70 @@ pub(super) struct Kept<'a> {
     pub references: &'a mut [f32],
 }
 
-/// Rows that are kept, one for each thread, behind the results in the workspace of a call.
+/// Scratch memory and a row that is kept for each thread, behind the results in the workspace of a call.
 pub(super) struct Slots<'a> {
     data: *mut Lanes,
-    shape: Shape,
+    kept: Shape,
     workspace: PhantomData<&'a mut [u8]>,
-}
-
-/// What is in a slot.
-#[derive(Clone, Copy)]
-struct Shape {
-    /// Blocks of a row; 0 where rows are not kept.
-    blocks: usize,
-    /// Whether slopes are kept too.
-    slopes: bool,
 }
 
 // SAFETY: each thread has a slot of its own.
 unsafe impl Sync for Slots<'_> {}
 
 impl<'a> Slots<'a> {
+    /// Blocks of the scratch memory of a thread: five buffers and the lines.
+    const SCRATCH: usize = 5 * BUFFER + (LINES * size_of::<Line>()).div_ceil(size_of::<Lanes>());
+
     /// Slots behind the first `results` bytes of the workspace of a call.
     pub fn new(problem: &Problem, call: &'a Call, results: usize) -> Self {
-        let data = call.workspace.wrapping_add(results.next_multiple_of(align_of::<Lanes>())).cast();
-        Slots { data, shape: Shape::new(problem), workspace: PhantomData }
+        let data =
+            call.workspace.wrapping_add(results.next_multiple_of(align_of::<Lanes>())).cast();
+        Slots { data, kept: Shape::new(problem), workspace: PhantomData }
     }
 
     /// The bytes of a workspace with so many slots.
     pub fn end(problem: &Problem, results: usize, count: usize) -> usize {
-        let size = Shape::new(problem).lanes().saturating_mul(size_of::<Lanes>());
-        results.saturating_add(align_of::<Lanes>()).saturating_add(size.saturating_mul(count))
+        let slot = (Self::SCRATCH + Shape::new(problem).lanes()).saturating_mul(size_of::<Lanes>());
+        results.saturating_add(align_of::<Lanes>()).saturating_add(slot.saturating_mul(count))
     }
 
-    /// The slot of a thread; `None` where rows are not kept.
-    pub fn get(&self, slot: usize) -> Option<Kept<'a>> {
-        let Shape { blocks, slopes } = self.shape;
-        if blocks == 0 {
-            return None;
-        }
-        let data = self.data.wrapping_add(slot * self.shape.lanes());
-        let slope = data.wrapping_add(blocks);
-        let slopes = if slopes { blocks } else { 0 };
-        let references = slope.wrapping_add(slopes).cast();
+    /// The memory of a thread; `None` for rows that are not kept. `streams`: see [`Writer::new`].
+    pub fn get(&self, slot: usize, streams: bool) -> (Scratch<'a>, Option<Kept<'a>>) {
+        let data = self.data.wrapping_add(slot * (Self::SCRATCH + self.kept.lanes()));
+        let at = |buffer: usize| data.wrapping_add(buffer * BUFFER);
+        let Shape { blocks, slopes } = self.kept;
+        let row = data.wrapping_add(Self::SCRATCH);
         // SAFETY: the call checked that its workspace holds a slot for each thread, and each slot is
         // asked for by one of them. Any bits are numbers.
         unsafe {
-            Some(Kept {
-                e: slice::from_raw_parts_mut(data, blocks),
-                slope: slice::from_raw_parts_mut(slope, slopes),
-                references: slice::from_raw_parts_mut(references, blocks.div_ceil(BLOCKS)),
-            })
+            let scratch = Scratch {
+                y: &mut *at(0).cast(),
+                e: &mut *at(1).cast(),
+                g: &mut *at(2).cast(),
+                slope: &mut *at(3).cast(),
+                u: &mut *at(4).cast(),
+                writer: Writer::new(streams, &mut *at(5).cast()),
+            };
+            let kept = |slopes: usize| Kept {
+                e: slice::from_raw_parts_mut(row, blocks),
+                slope: slice::from_raw_parts_mut(row.wrapping_add(blocks), slopes),
+                references: slice::from_raw_parts_mut(
+                    row.wrapping_add(blocks + slopes).cast(),
+                    blocks.div_ceil(BLOCKS),
+                ),
+            };
+            (scratch, (blocks > 0).then(|| kept(if slopes { blocks } else { 0 })))
         }
     }
+}
+
+/// What is kept of a row.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Its blocks; 0 where it is not kept.
+    blocks: usize,
+    /// Whether slopes are kept too.
+    slopes: bool,
 }
 
 impl Shape {
@@ -102,7 +111,7 @@ impl Shape {
 
     fn new(problem: &Problem) -> Self {
         let keeps = problem.outputs.contains(Outputs::DLOGITS)
-            && (COLUMNS + 1..=Self::CLASSES).contains(&problem.classes);
+            && (NARROW + 1..=Self::CLASSES).contains(&problem.classes);
         let blocks = if keeps { problem.classes.div_ceil(LANES) } else { 0 };
         Shape { blocks, slopes: problem.softcap.is_some() }
     }

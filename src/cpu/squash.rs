@@ -120,9 +120,14 @@ impl Squash {
     #[inline(always)]
     pub fn anchor<S: Simd>(&self, s: S, x: f32) -> (f32, f32) {
         match self.y(s, x) {
-            y if y.abs() <= self.limit => (0.0, y),
+            y if self.takes(y) => (0.0, y),
             y => (if self.has_slopes() { y } else { x }, 0.0),
         }
+    }
+
+    /// Whether exponentials can be taken of this y.
+    pub fn takes(&self, y: f32) -> bool {
+        y.abs() <= self.limit
     }
 
     /// y, but not so far below 0 that exponentials could not be taken.

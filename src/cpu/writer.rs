@@ -16,7 +16,7 @@ use crate::DType;
 const LINE: usize = size_of::<Line>();
 
 /// A chunk of `f32`, the start of a line, and what a whole block may write behind the end.
-const LINES: usize = BLOCKS * LANES * size_of::<f32>() / LINE + 3;
+pub(super) const LINES: usize = BLOCKS * LANES * size_of::<f32>() / LINE + 3;
 
 /// What is written.
 pub(super) struct Numbers<'a> {
@@ -29,7 +29,11 @@ pub(super) struct Numbers<'a> {
     pub special: Option<(usize, f32)>,
 }
 
-impl Numbers<'_> {
+impl<'a> Numbers<'a> {
+    pub fn new(from: &'a [Lanes], len: usize) -> Self {
+        Numbers { from, len, factor: 1.0, special: None }
+    }
+
     #[inline(always)]
     fn times_factor<S: Simd>(&self, s: S, from: &Lanes) -> S::Block {
         let (mut block, factor) = (s.load(&from.0), s.splat(self.factor));
@@ -41,9 +45,9 @@ impl Numbers<'_> {
 }
 
 /// Writes rows of a gradient, best in the order of memory.
-pub(super) struct Writer {
+pub(super) struct Writer<'a> {
     streams: bool,
-    lines: [Line; LINES],
+    lines: &'a mut [Line; LINES],
     /// The address of the first line.
     base: *mut u8,
     /// The bytes of the lines that are to be written.
@@ -51,10 +55,9 @@ pub(super) struct Writer {
     end: usize,
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
     /// `streams`: past the caches.
-    pub fn new(streams: bool) -> Self {
-        let lines = [Lanes([0; LANES]); LINES];
+    pub fn new(streams: bool, lines: &'a mut [Line; LINES]) -> Self {
         Writer { streams, lines, base: std::ptr::null_mut(), start: 0, end: 0 }
     }
 
@@ -108,7 +111,9 @@ impl Writer {
             self.base = data.wrapping_sub(self.start);
         }
         let to = self.lines.as_mut_ptr().cast::<u8>().wrapping_add(self.end).cast::<T>();
-        debug_assert!(self.end + numbers.from.len() * LANES * size_of::<T>() <= size_of_val(&self.lines));
+        debug_assert!(
+            self.end + numbers.from.len() * LANES * size_of::<T>() <= size_of_val(self.lines)
+        );
         // SAFETY: the lines have room for a chunk behind a line, as aligned as `data`.
         let lanes = unsafe { std::slice::from_raw_parts_mut(to, numbers.from.len() * LANES) };
         for (from, to) in numbers.from.iter().zip(lanes.as_chunks_mut().0) {

@@ -18,16 +18,6 @@ impl Avx2 {
             && is_x86_feature_detected!("f16c");
         has.then_some(Avx2(()))
     }
-
-    /// Runs work that is compiled for these instructions.
-    pub fn run<W: Vectorised>(self, work: W) -> W::Output {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn compiled<W: Vectorised>(simd: Avx2, work: W) -> W::Output {
-            work.run(simd)
-        }
-        // SAFETY: the processor has them: there is an `Avx2`.
-        unsafe { compiled(self, work) }
-    }
 }
 
 /// Makes a function of intrinsics safe. The processor has them: there is an `Avx2`. They load and
@@ -45,6 +35,15 @@ macro_rules! safe {
 impl Simd for Avx2 {
     type V = __m256;
     type Block = [__m256; 4];
+
+    fn call<W: Vectorised>(self, work: W) -> W::Output {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn compiled<W: Vectorised>(simd: Avx2, work: W) -> W::Output {
+            work.run(simd)
+        }
+        // SAFETY: the processor has them: there is an `Avx2`.
+        unsafe { compiled(self, work) }
+    }
 
     safe! {
         fn load(from: &[f32; LANES]) -> [__m256; 4] {
@@ -178,9 +177,7 @@ impl Simd for Avx2 {
 #[inline(always)]
 unsafe fn widen(x: __m128i) -> __m256 {
     // SAFETY: see above.
-    unsafe {
-        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x)))
-    }
+    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x))) }
 }
 
 #[inline(always)]

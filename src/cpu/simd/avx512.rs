@@ -18,16 +18,6 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512dq");
         has.then_some(Avx512(()))
     }
-
-    /// Runs work that is compiled for these instructions.
-    pub fn run<W: Vectorised>(self, work: W) -> W::Output {
-        #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
-        fn compiled<W: Vectorised>(simd: Avx512, work: W) -> W::Output {
-            work.run(simd)
-        }
-        // SAFETY: the processor has them: there is an `Avx512`.
-        unsafe { compiled(self, work) }
-    }
 }
 
 /// Makes a function of intrinsics safe. The processor has them: there is an `Avx512`. They load and
@@ -45,6 +35,15 @@ macro_rules! safe {
 impl Simd for Avx512 {
     type V = __m512;
     type Block = [__m512; 2];
+
+    fn call<W: Vectorised>(self, work: W) -> W::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
+        fn compiled<W: Vectorised>(simd: Avx512, work: W) -> W::Output {
+            work.run(simd)
+        }
+        // SAFETY: the processor has them: there is an `Avx512`.
+        unsafe { compiled(self, work) }
+    }
 
     safe! {
         fn load(from: &[f32; LANES]) -> [__m512; 2] {
@@ -161,9 +160,7 @@ impl Simd for Avx512 {
 #[inline(always)]
 unsafe fn widen(x: __m256i) -> __m512 {
     // SAFETY: see above.
-    unsafe {
-        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x)))
-    }
+    unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x))) }
 }
 
 /// The bf16 that is nearest to each number. Of a NaN the quiet bit is set, and the rest cut off. The

@@ -4,6 +4,7 @@
 //! order everywhere, so that all instruction sets with a fused multiply-add give the same bits.
 //!
 //! [`InstructionSet::best`] is the one place that chooses.
+#![allow(unsafe_code)] // blocks as slices
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -25,6 +26,20 @@ pub(crate) const LANES: usize = 32;
 #[repr(C, align(64))]
 pub(crate) struct Lanes<T = f32>(pub [T; LANES]);
 
+impl Lanes {
+    /// The numbers of some blocks.
+    pub fn flat(blocks: &[Lanes]) -> &[f32] {
+        // SAFETY: a block is its numbers, without padding.
+        unsafe { std::slice::from_raw_parts(blocks.as_ptr().cast(), blocks.len() * LANES) }
+    }
+
+    /// The same, to be changed.
+    pub fn flat_mut(blocks: &mut [Lanes]) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(blocks.as_mut_ptr().cast(), blocks.len() * LANES) }
+    }
+}
+
 /// A cache line, the unit of non-temporal stores.
 pub(crate) type Line = Lanes<u16>;
 
@@ -36,6 +51,9 @@ pub(crate) trait Simd: Copy {
     type V: Copy;
     /// [`LANES`] numbers, in the order of memory.
     type Block: Copy + AsRef<[Self::V]> + AsMut<[Self::V]>;
+
+    /// Runs work that is compiled for these instructions, in a function of its own.
+    fn call<W: Vectorised>(self, work: W) -> W::Output;
 
     fn load(self, from: &[f32; LANES]) -> Self::Block;
     fn load_f16(self, from: &[f16; LANES]) -> Self::Block;
@@ -163,13 +181,13 @@ impl InstructionSet {
     #[inline]
     pub fn run<W: Vectorised>(self, work: W) -> W::Output {
         match self {
-            InstructionSet::Portable => work.run(portable::Portable),
+            InstructionSet::Portable => portable::Portable.call(work),
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2(simd) => simd.run(work),
+            InstructionSet::Avx2(simd) => simd.call(work),
             #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512(simd) => simd.run(work),
+            InstructionSet::Avx512(simd) => simd.call(work),
             #[cfg(target_arch = "aarch64")]
-            InstructionSet::Neon(simd) => work.run(simd),
+            InstructionSet::Neon(simd) => simd.call(work),
         }
     }
 }

@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::{LANES, Line, Simd};
+use super::{LANES, Line, Simd, Vectorised};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -18,6 +18,11 @@ type Block = [V; LANES / WIDTH];
 impl Simd for Portable {
     type V = V;
     type Block = Block;
+
+    #[inline(never)]
+    fn call<W: Vectorised>(self, work: W) -> W::Output {
+        work.run(self)
+    }
 
     #[inline(always)]
     fn load(self, from: &[f32; LANES]) -> Block {

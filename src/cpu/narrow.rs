@@ -1,0 +1,510 @@
+//! Short rows: a block holds one column of 32 rows.
+//!
+//! The rows of a batch lie side by side, so that what a long row needs once for itself is done for 32
+//! of them at a time. A lane knows nothing of the others. Rows without a softmax, and those that an
+//! `f32` needs special care for, are left to the kernel of long rows.
+
+use std::ops::Range;
+
+use super::Pass;
+use super::chunk::GROUP;
+use super::columns::{read, write};
+use super::gradient::{Terms, WideGradient};
+use super::kernel::{Kernel, RowOutputs, Softmax, Target, Totals, Wide};
+use super::math::Exponential;
+use super::memory::{self, Row};
+use super::partial::{Largest, Partial};
+use super::scratch::Scratch;
+use super::simd::{LANES, Lanes, Simd};
+use crate::Outputs;
+
+/// The longest row of this kernel.
+pub(super) const NARROW: usize = 63;
+
+/// At most 32 rows.
+struct Batch {
+    rows: Range<usize>,
+    kinds: [Kind; LANES],
+    targets: [Target; LANES],
+}
+
+/// What becomes of a row.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Not there.
+    None,
+    Ignored,
+    Ordinary,
+    /// Left to the kernel of long rows.
+    Special,
+    /// The same, but only its gradient.
+    SpecialGradient,
+}
+
+/// The softmax of each row.
+struct Softmaxes {
+    each: [Softmax; LANES],
+    /// Exponentials of the largest logits.
+    largest: Lanes,
+    /// sum(u) of probability targets.
+    mass: [f64; LANES],
+}
+
+/// The exponentials of a batch, each row with its reference.
+struct Exponentials<S: Simd> {
+    shared: Exponential<S>,
+    round: S::Block,
+    lowest: S::Block,
+}
+
+impl<S: Simd> Exponentials<S> {
+    #[inline(always)]
+    fn of_register(&self, register: usize) -> Exponential<S> {
+        let (round, lowest) = (self.round.as_ref()[register], self.lowest.as_ref()[register]);
+        Exponential { round, lowest, ..self.shared }
+    }
+
+    /// The exponentials of a block.
+    #[inline(always)]
+    fn at(&self, s: S, y: &Lanes) -> S::Block {
+        let mut block = s.load(&y.0);
+        for (register, v) in block.as_mut().iter_mut().enumerate() {
+            *v = self.of_register(register).at(s, *v);
+        }
+        block
+    }
+}
+
+impl Batch {
+    /// The lanes that have a row.
+    fn lanes(&self) -> Range<usize> {
+        0..self.rows.len()
+    }
+
+    /// The lanes of this kind.
+    fn all(&self, kind: Kind) -> impl Iterator<Item = usize> + use<> {
+        let kinds = self.kinds;
+        (0..LANES).filter(move |&lane| kinds[lane] == kind)
+    }
+
+    fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
+}
+
+impl Kernel<'_> {
+    /// Writes all outputs of at most 32 rows, and adds to the totals.
+    #[inline(always)]
+    pub(super) fn narrow_forward<S: Simd>(
+        &self,
+        s: S,
+        rows: Range<usize>,
+        totals: Totals,
+        scratch: &mut Scratch,
+    ) -> Totals {
+        let mut batch = self.batch(rows);
+        self.load_batch(s, &batch, scratch);
+        let classes = self.problem.classes;
+        let (x, at) = largest(s, &scratch.y[..classes]);
+        let mut y = x;
+        if !self.squash.is_plain() {
+            self.squash.apply(s, 0.0, &mut scratch.y[..classes], &mut scratch.slope[..classes]);
+            self.squash.apply(s, 0.0, std::slice::from_mut(&mut y), &mut scratch.g[..1]);
+        }
+        let exponentials = self.exponentials(s, &y);
+        let mut largest = Lanes([0.0; LANES]);
+        s.store(exponentials.at(s, &y), &mut largest.0);
+
+        let exp = self.exp_sums(s, &exponentials, &at, scratch);
+        let moment = self.moments(s, &exponentials, &y, scratch);
+        let (distance, mass) = self.all_distances(s, &y, scratch);
+        let mut each = [Softmax { shift: 0.0, y: 0.0, s: 0.0, lse: 0.0 }; LANES];
+        let mut row_totals = [Totals::default(); LANES];
+        for lane in batch.lanes() {
+            let row = batch.rows.start + lane;
+            match batch.kinds[lane] {
+                Kind::Ordinary => {
+                    let class = at.0[lane] as usize;
+                    let sums = Partial {
+                        exp: exp[lane],
+                        moment: moment[lane],
+                        distance: distance[lane],
+                        mass: mass[lane],
+                        largest: Largest { x: x.0[lane], y: y.0[lane], class },
+                        reference: 0.0,
+                    };
+                    if self.is_ordinary(&sums) {
+                        let (target, one) = (batch.targets[lane], largest.0[lane]);
+                        (each[lane], row_totals[lane]) =
+                            self.finish(s, row, target, 0.0, &sums, one);
+                    } else {
+                        batch.kinds[lane] = Kind::Special;
+                    }
+                }
+                _ => self.write(row, RowOutputs::IGNORED),
+            }
+        }
+        self.batch_gradient(s, &mut batch, &Softmaxes { each, largest, mass }, scratch);
+        for lane in batch.all(Kind::Special) {
+            let row = batch.rows.start + lane;
+            row_totals[lane] = s.call(Wide { kernel: self, pass: Pass::Forward, row, scratch });
+        }
+        row_totals[batch.lanes()].iter().copied().fold(totals, Totals::plus)
+    }
+
+    /// Writes the gradients of at most 32 rows from their statistics.
+    #[inline(always)]
+    pub(super) fn narrow_backward<S: Simd>(&self, s: S, rows: Range<usize>, scratch: &mut Scratch) {
+        let Some(stats) = self.call.stats else { return };
+        let mut batch = self.batch(rows);
+        self.load_batch(s, &batch, scratch);
+        let classes = self.problem.classes;
+        if !self.squash.is_plain() {
+            self.squash.apply(s, 0.0, &mut scratch.y[..classes], &mut scratch.slope[..classes]);
+        }
+        let mut each = [Softmax { shift: 0.0, y: 0.0, s: 0.0, lse: 0.0 }; LANES];
+        let mut y = Lanes([0.0; LANES]);
+        for lane in batch.all(Kind::Ordinary) {
+            let [largest, sum] = memory::get::<[f32; 2]>(stats, batch.rows.start + lane);
+            each[lane] = self.softmax(s, largest, sum);
+            if largest.is_nan() || sum.is_nan() || each[lane].shift != 0.0 {
+                batch.kinds[lane] = Kind::Special;
+            }
+            y.0[lane] = each[lane].y;
+        }
+        let exponentials = self.exponentials(s, &y);
+        let mut largest = Lanes([0.0; LANES]);
+        s.store(exponentials.at(s, &y), &mut largest.0);
+        for (y, e) in scratch.y[..classes].iter().zip(&mut *scratch.e) {
+            s.store(exponentials.at(s, y), &mut e.0);
+        }
+        let mass = match self.problem.targets_are_probabilities() {
+            true => weighted(s, &y, &scratch.y[..classes], &Weights::Of(&scratch.u[..classes])).1,
+            false => [0.0; LANES],
+        };
+        self.batch_gradient(s, &mut batch, &Softmaxes { each, largest, mass }, scratch);
+        for lane in batch.all(Kind::Special) {
+            let row = batch.rows.start + lane;
+            s.call(Wide { kernel: self, pass: Pass::Backward, row, scratch });
+        }
+    }
+
+    #[inline(always)]
+    fn batch(&self, rows: Range<usize>) -> Batch {
+        let mut batch = Batch {
+            rows: rows.clone(),
+            kinds: [Kind::None; LANES],
+            targets: [Target::Class(0); LANES],
+        };
+        for (lane, row) in rows.enumerate() {
+            batch.kinds[lane] = match self.target(row) {
+                None => Kind::Ignored,
+                Some(target) => {
+                    batch.targets[lane] = target;
+                    Kind::Ordinary
+                }
+            };
+        }
+        batch
+    }
+
+    /// Reads oriented logits, and what u is made of; 0 in rows that are ignored.
+    #[inline(always)]
+    fn load_batch<S: Simd>(&self, s: S, batch: &Batch, scratch: &mut Scratch) {
+        let classes = self.problem.classes;
+        let (inner, rows) = (self.call.inner, &batch.rows);
+        let counted =
+            batch.has(Kind::Ignored).then(|| batch.kinds.map(|kind| kind == Kind::Ordinary));
+        let Scratch { y, e, u, .. } = scratch;
+        read(s, &self.call.logits, inner, rows, classes, counted.as_ref(), e, y);
+        if self.squash.flips() {
+            for lanes in &mut y[..classes] {
+                lanes.0.iter_mut().for_each(|x| *x = -*x);
+            }
+        }
+        if self.problem.targets_are_probabilities() {
+            read(s, &self.call.targets, inner, rows, classes, None, e, u);
+            let smoothing = self.problem.label_smoothing;
+            let keep = (1.0 - smoothing) as f32;
+            let share = (smoothing / classes as f64) as f32;
+            for (class, lanes) in u[..classes].iter_mut().enumerate() {
+                if smoothing != 0.0 {
+                    lanes.0.iter_mut().for_each(|u| *u = *u * keep + share);
+                }
+                if let Some(weights) = self.class_weights {
+                    let weight = weights.get(class);
+                    lanes.0.iter_mut().for_each(|u| *u *= weight);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn exponentials<S: Simd>(&self, s: S, largest: &Lanes) -> Exponentials<S> {
+        let mut references = Lanes([0.0; LANES]);
+        for (reference, y) in references.0.iter_mut().zip(largest.0) {
+            *reference = self.squash.reference(y);
+        }
+        let shared = self.squash.exponential(s, 0.0);
+        let (mut round, mut lowest) = (s.fill(0.0), s.fill(0.0));
+        let references = s.load(&references.0);
+        let registers = round.as_mut().iter_mut().zip(lowest.as_mut());
+        for ((round, lowest), &reference) in registers.zip(references.as_ref()) {
+            let own = shared.relative_to(s, reference);
+            (*round, *lowest) = (own.round, own.lowest);
+        }
+        Exponentials { shared, round, lowest }
+    }
+
+    /// Exponentials, and for each row the sum of all but that of the largest logit.
+    #[inline(always)]
+    fn exp_sums<S: Simd>(
+        &self,
+        s: S,
+        exponentials: &Exponentials<S>,
+        at: &Lanes,
+        scratch: &mut Scratch,
+    ) -> [f64; LANES] {
+        let classes = self.problem.classes;
+        let (mut total, at, zero) = ([0.0; LANES], s.load(&at.0), s.splat(0.0));
+        let columns = scratch.y[..classes].chunks(GROUP).zip(scratch.e.chunks_mut(GROUP));
+        for (group, (y, e)) in columns.enumerate() {
+            let mut sum = s.fill(0.0);
+            for (column, (y, e)) in y.iter().zip(e).enumerate() {
+                let class = s.splat((group * GROUP + column) as f32);
+                let block = exponentials.at(s, y);
+                s.store(block, &mut e.0);
+                for (register, sum) in sum.as_mut().iter_mut().enumerate() {
+                    let e = block.as_ref()[register];
+                    *sum = s.add(*sum, s.if_equal(at.as_ref()[register], class, zero, e));
+                }
+            }
+            add(s, sum, &mut total);
+        }
+        total
+    }
+
+    /// The sums of (largest y - y) times the exponentials, if the entropy is wanted.
+    #[inline(always)]
+    fn moments<S: Simd>(
+        &self,
+        s: S,
+        exponentials: &Exponentials<S>,
+        largest: &Lanes,
+        scratch: &Scratch,
+    ) -> [f64; LANES] {
+        let mut total = [0.0; LANES];
+        if !self.problem.outputs.contains(Outputs::ENTROPY) {
+            return total;
+        }
+        let classes = self.problem.classes;
+        let largest = s.load(&self.bounded(largest).0);
+        for (y, e) in scratch.y[..classes].chunks(GROUP).zip(scratch.e.chunks(GROUP)) {
+            let mut sum = s.fill(0.0);
+            for (y, e) in y.iter().zip(e) {
+                let (y, e) = (s.load(&y.0), s.load(&e.0));
+                for (register, sum) in sum.as_mut().iter_mut().enumerate() {
+                    let lowest = exponentials.lowest.as_ref()[register];
+                    let y = s.max(y.as_ref()[register], lowest);
+                    let distance = s.sub(largest.as_ref()[register], y);
+                    *sum = s.add(*sum, s.mul(e.as_ref()[register], distance));
+                }
+            }
+            add(s, sum, &mut total);
+        }
+        total
+    }
+
+    /// The sums of u (largest y - y) and of u, where the loss has any.
+    #[inline(always)]
+    fn all_distances<S: Simd>(
+        &self,
+        s: S,
+        largest: &Lanes,
+        scratch: &Scratch,
+    ) -> ([f64; LANES], [f64; LANES]) {
+        let classes = self.problem.classes;
+        let weights = match self.class_weights {
+            _ if self.problem.targets_are_probabilities() => Weights::Of(&scratch.u[..classes]),
+            _ if self.problem.label_smoothing == 0.0 => return ([0.0; LANES], [0.0; LANES]),
+            Some(weights) => Weights::Classes(weights),
+            None => Weights::One,
+        };
+        weighted(s, &self.bounded(largest), &scratch.y[..classes], &weights)
+    }
+
+    fn bounded(&self, y: &Lanes) -> Lanes {
+        Lanes(y.0.map(|y| self.squash.bounded(y)))
+    }
+
+    /// Writes the gradients of the ordinary rows and of those that are ignored.
+    #[inline(always)]
+    fn batch_gradient<S: Simd>(
+        &self,
+        s: S,
+        batch: &mut Batch,
+        softmaxes: &Softmaxes,
+        scratch: &mut Scratch,
+    ) {
+        let Some(dlogits) = self.call.dlogits else { return };
+        let classes = self.problem.classes;
+        let mut factor = Lanes([0.0; LANES]);
+        let mut of_u = Lanes([0.0; LANES]);
+        let mut terms = [const { None::<Terms> }; LANES];
+        for lane in batch.all(Kind::Ordinary) {
+            let (softmax, mass) = (softmaxes.each[lane], softmaxes.mass[lane]);
+            let (row, largest) = (batch.rows.start + lane, softmaxes.largest.0[lane]);
+            let own = self.terms(row, batch.targets[lane], softmax, mass, largest);
+            if own.lowered {
+                batch.kinds[lane] = Kind::SpecialGradient;
+                continue;
+            }
+            (factor.0[lane], of_u.0[lane]) = (own.factor, -own.of_u);
+            terms[lane] = Some(own);
+        }
+        let weights = match self.class_weights {
+            _ if self.problem.targets_are_probabilities() => {
+                Some(Weights::Of(&scratch.u[..classes]))
+            }
+            _ if self.problem.label_smoothing == 0.0 => None,
+            Some(weights) => Some(Weights::Classes(weights)),
+            None => Some(Weights::One),
+        };
+        let (factor, of_u, zero) = (s.load(&factor.0), s.load(&of_u.0), s.splat(0.0));
+        for (class, (e, g)) in scratch.e[..classes].iter().zip(&mut *scratch.g).enumerate() {
+            let mut block = s.load(&e.0);
+            match &weights {
+                None => {
+                    for (v, factor) in block.as_mut().iter_mut().zip(factor.as_ref()) {
+                        *v = s.mul(*v, *factor);
+                    }
+                }
+                Some(weights) => {
+                    let u = weights.block(s, class);
+                    for (register, v) in block.as_mut().iter_mut().enumerate() {
+                        let (u, unit) = (u.as_ref()[register], of_u.as_ref()[register]);
+                        let term = s.if_equal(u, zero, zero, s.mul(u, unit));
+                        *v = s.mul_add(*v, factor.as_ref()[register], term);
+                    }
+                }
+            }
+            s.store(block, &mut g.0);
+        }
+        for (lane, terms) in terms.iter().enumerate() {
+            let Some(terms) = terms else { continue };
+            match batch.targets[lane] {
+                Target::Class(class) => {
+                    let value = self.at_target(s, terms, class, scratch.e[class].0[lane]);
+                    scratch.g[class].0[lane] = value;
+                }
+                Target::Probabilities(_) => {
+                    for class in 0..classes {
+                        let (e, u) = (scratch.e[class].0[lane], scratch.u[class].0[lane]);
+                        if e == terms.largest && u != 0.0 {
+                            let mass = softmaxes.mass[lane];
+                            scratch.g[class].0[lane] = terms.at_maximum(mass, u.into());
+                        }
+                    }
+                }
+            }
+        }
+        if self.squash.has_slopes() {
+            super::chunk::multiply(s, &scratch.slope[..classes], &mut scratch.g[..classes]);
+        }
+        for lane in batch.all(Kind::Ignored) {
+            scratch.g[..classes].iter_mut().for_each(|g| g.0[lane] = 0.0);
+        }
+        let is_special = |kind| matches!(kind, Kind::Special | Kind::SpecialGradient);
+        let written = batch
+            .kinds
+            .iter()
+            .any(|&kind| is_special(kind))
+            .then(|| batch.kinds.map(|kind| !is_special(kind)));
+        let Scratch { y, g, writer, .. } = &mut *scratch;
+        write(s, &dlogits, self.call.inner, &batch.rows, classes, written.as_ref(), g, y, writer);
+        for lane in batch.all(Kind::SpecialGradient) {
+            let (row, target) = (batch.rows.start + lane, batch.targets[lane]);
+            let (softmax, mass) = (softmaxes.each[lane], softmaxes.mass[lane]);
+            s.call(WideGradient { kernel: self, row, target, softmax, mass, scratch });
+        }
+    }
+}
+
+/// The weights u of the columns.
+enum Weights<'a> {
+    One,
+    Classes(Row),
+    Of(&'a [Lanes]),
+}
+
+impl Weights<'_> {
+    #[inline(always)]
+    fn block<S: Simd>(&self, s: S, class: usize) -> S::Block {
+        match self {
+            Weights::One => s.fill(1.0),
+            Weights::Classes(weights) => s.fill(weights.get(class)),
+            Weights::Of(u) => s.load(&u[class].0),
+        }
+    }
+}
+
+/// The largest number of each row, and its first column; NaNs do not count.
+#[inline(always)]
+fn largest<S: Simd>(s: S, x: &[Lanes]) -> (Lanes, Lanes) {
+    let mut largest = s.fill(f32::NEG_INFINITY);
+    for lanes in x {
+        for (&v, largest) in s.load(&lanes.0).as_ref().iter().zip(largest.as_mut()) {
+            *largest = s.max(v, *largest);
+        }
+    }
+    let mut at = s.fill(0.0);
+    for (class, lanes) in x.iter().enumerate().rev() {
+        let class = s.splat(class as f32);
+        for (register, &v) in s.load(&lanes.0).as_ref().iter().enumerate() {
+            let at = &mut at.as_mut()[register];
+            *at = s.if_equal(v, largest.as_ref()[register], class, *at);
+        }
+    }
+    let (mut values, mut columns) = (Lanes([0.0; LANES]), Lanes([0.0; LANES]));
+    s.store(largest, &mut values.0);
+    s.store(at, &mut columns.0);
+    (values, columns)
+}
+
+/// The sums of u (largest - y), where 0 times infinity is 0, and of u.
+#[inline(always)]
+fn weighted<S: Simd>(
+    s: S,
+    largest: &Lanes,
+    y: &[Lanes],
+    weights: &Weights,
+) -> ([f64; LANES], [f64; LANES]) {
+    let (mut total, mut total_mass) = ([0.0; LANES], [0.0; LANES]);
+    let (largest, zero) = (s.load(&largest.0), s.splat(0.0));
+    for (group, y) in y.chunks(GROUP).enumerate() {
+        let (mut sum, mut mass) = (s.fill(0.0), s.fill(0.0));
+        for (column, y) in y.iter().enumerate() {
+            let (y, u) = (s.load(&y.0), weights.block(s, group * GROUP + column));
+            for register in 0..y.as_ref().len() {
+                let (y, u) = (y.as_ref()[register], u.as_ref()[register]);
+                let product = s.mul(u, s.sub(largest.as_ref()[register], y));
+                let (sum, mass) = (&mut sum.as_mut()[register], &mut mass.as_mut()[register]);
+                *sum = s.add(*sum, s.if_equal(u, zero, zero, product));
+                *mass = s.add(*mass, u);
+            }
+        }
+        add(s, sum, &mut total);
+        add(s, mass, &mut total_mass);
+    }
+    (total, total_mass)
+}
+
+/// Adds the lanes of a block.
+#[inline(always)]
+fn add<S: Simd>(s: S, block: S::Block, total: &mut [f64; LANES]) {
+    let mut lanes = Lanes([0.0; LANES]);
+    s.store(block, &mut lanes.0);
+    for (total, lane) in total.iter_mut().zip(lanes.0) {
+        *total += f64::from(lane);
+    }
+}
