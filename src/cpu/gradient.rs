@@ -41,21 +41,9 @@ pub(super) struct Terms {
 const LOWERED: f32 = 1.0 / (1u128 << (HEADROOM + MAX_ABOVE as i32)) as f32;
 
 impl Kernel<'_> {
-    /// Writes the gradient of some columns of a counted row with a softmax. `mass` is sum(u) of
-    /// probability targets.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn write_gradient<S: Simd>(
-        &self,
-        s: S,
-        row: usize,
-        columns: Range<usize>,
-        target: Target,
-        softmax: Softmax,
-        mass: f64,
-        scratch: &mut Scratch,
-        kept: Option<&Kept>,
-    ) {
+    fn write_gradient<S: Simd>(&self, s: S, work: Gradient) {
+        let Gradient { row, columns, target, softmax, mass, scratch, kept, .. } = work;
         let Some(dlogits) = self.call.dlogits else { return };
         let dlogits = dlogits.row(row, self.call.inner);
         let logits = self.call.logits.row(row, self.call.inner);
@@ -205,24 +193,25 @@ impl Kernel<'_> {
     }
 }
 
-/// The gradient of one row, as of a long one, in a function of its own.
-pub(super) struct WideGradient<'a, 'b> {
+/// Writes the gradient of some columns of a counted row with a softmax.
+pub(super) struct Gradient<'a, 'b> {
     pub kernel: &'a Kernel<'a>,
     pub row: usize,
+    pub columns: Range<usize>,
     pub target: Target,
     pub softmax: Softmax,
+    /// sum(u) of probability targets.
     pub mass: f64,
     pub scratch: &'a mut Scratch<'b>,
+    pub kept: Option<&'a Kept<'b>>,
 }
 
-impl Vectorised for WideGradient<'_, '_> {
+impl Vectorised for Gradient<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let WideGradient { kernel, row, target, softmax, mass, scratch } = self;
-        let columns = 0..kernel.problem.classes;
-        kernel.write_gradient(s, row, columns, target, softmax, mass, scratch, None);
+        self.kernel.write_gradient(s, self);
     }
 }
 

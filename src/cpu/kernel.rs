@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use super::chunk::{self, COLUMNS};
+use super::gradient::Gradient;
 use super::math::log1p;
 use super::memory::{self, Row};
 use super::narrow::NARROW;
@@ -100,12 +101,12 @@ impl<'a> Kernel<'a> {
 
     /// Writes all outputs of some rows, and returns what they add to the totals.
     #[inline(always)]
-    pub fn forward<S: Simd>(
+    pub fn forward<'b, S: Simd>(
         &self,
         s: S,
         rows: Range<usize>,
-        scratch: &mut Scratch,
-        kept: &mut Option<Kept>,
+        scratch: &mut Scratch<'b>,
+        kept: &mut Option<Kept<'b>>,
     ) -> Totals {
         let mut totals = Totals::default();
         if self.problem.classes <= NARROW {
@@ -136,12 +137,12 @@ impl<'a> Kernel<'a> {
 
     /// Writes all outputs of a row, and returns what it adds to the totals.
     #[inline(always)]
-    fn wide_forward<S: Simd>(
+    fn wide_forward<'b, S: Simd>(
         &self,
         s: S,
         row: usize,
-        scratch: &mut Scratch,
-        kept: &mut Option<Kept>,
+        scratch: &mut Scratch<'b>,
+        kept: &mut Option<Kept<'b>>,
     ) -> Totals {
         let call = self.call;
         let Some(target) = self.target(row) else {
@@ -160,8 +161,9 @@ impl<'a> Kernel<'a> {
         }
         let one = self.squash.exponential(s, sums.reference).of(s, largest.y);
         let (softmax, totals) = self.finish(s, row, target, shift, &sums, one);
-        let columns = 0..self.problem.classes;
-        self.write_gradient(s, row, columns, target, softmax, sums.mass, scratch, kept.as_ref());
+        let (columns, mass) = (0..self.problem.classes, sums.mass);
+        let kept = kept.as_ref();
+        s.call(Gradient { kernel: self, row, columns, target, softmax, mass, scratch, kept });
         totals
     }
 
@@ -241,8 +243,8 @@ impl<'a> Kernel<'a> {
                 self.segments().fold(0.0, |sum, segment| sum + self.mass_of(s, q, segment, scratch))
             }
         };
-        let columns = 0..self.problem.classes;
-        self.write_gradient(s, row, columns, target, softmax, mass, scratch, None);
+        let (columns, kept) = (0..self.problem.classes, None);
+        s.call(Gradient { kernel: self, row, columns, target, softmax, mass, scratch, kept });
     }
 
     /// The softmax of a row from its statistics.
@@ -295,19 +297,20 @@ impl<'a> Kernel<'a> {
 
     /// The sums over a row, by segments, and the shift of y.
     #[inline(always)]
-    fn sums<S: Simd>(
+    fn sums<'b, S: Simd>(
         &self,
         s: S,
         logits: Row,
         target: Target,
-        scratch: &mut Scratch,
-        kept: &mut Option<Kept>,
+        scratch: &mut Scratch<'b>,
+        kept: &mut Option<Kept<'b>>,
     ) -> (f32, Partial) {
         let mut shift = 0.0;
         loop {
             let mut sums = Partial::EMPTY;
-            for segment in self.segments() {
-                let other = self.sums_of(s, shift, logits, target, segment, scratch, kept);
+            for columns in self.segments() {
+                let work = Sums { kernel: self, shift, logits, target, columns, scratch, kept };
+                let other = s.call(work);
                 sums = sums.plus(s, &self.squash, other);
             }
             let x = sums.largest.x;
@@ -320,17 +323,8 @@ impl<'a> Kernel<'a> {
 
     /// The sums over a segment of a row.
     #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    pub(super) fn sums_of<S: Simd>(
-        &self,
-        s: S,
-        shift: f32,
-        logits: Row,
-        target: Target,
-        columns: Range<usize>,
-        scratch: &mut Scratch,
-        kept: &mut Option<Kept>,
-    ) -> Partial {
+    fn sums_of<S: Simd>(&self, s: S, work: Sums) -> Partial {
+        let Sums { shift, logits, target, columns, scratch, kept, .. } = work;
         let wants_moment = self.problem.outputs.contains(Outputs::ENTROPY);
         let squash = &self.squash;
         let mut sums = Partial::EMPTY;
@@ -509,6 +503,12 @@ impl<'a> Kernel<'a> {
     /// Reads a chunk of probabilities q and makes u = w ((1 - s) q + s/C) of it, 0 behind its end.
     #[inline(always)]
     pub(super) fn mix<S: Simd>(&self, s: S, q: Row, first: usize, len: usize, u: &mut [Lanes]) {
+        s.call(Mix { kernel: self, q, first, len, u });
+    }
+
+    /// Reads a chunk of probabilities q and makes u = w ((1 - s) q + s/C) of it, 0 behind its end.
+    #[inline(always)]
+    fn mixed<S: Simd>(&self, s: S, q: Row, first: usize, len: usize, u: &mut [Lanes]) {
         q.load(s, first, len, 0.0, u);
         let smoothing = self.problem.label_smoothing;
         if smoothing != 0.0 {
@@ -553,6 +553,45 @@ impl<'a> Kernel<'a> {
 /// How many segments a row has.
 pub(super) fn segments(problem: &Problem) -> usize {
     problem.classes.div_ceil(SEGMENT)
+}
+
+/// [`Kernel::mix`].
+struct Mix<'a> {
+    kernel: &'a Kernel<'a>,
+    q: Row,
+    first: usize,
+    len: usize,
+    u: &'a mut [Lanes],
+}
+
+impl Vectorised for Mix<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Mix { kernel, q, first, len, u } = self;
+        kernel.mixed(s, q, first, len, u);
+    }
+}
+
+/// The sums over a segment of a row.
+pub(super) struct Sums<'a, 'b> {
+    pub kernel: &'a Kernel<'a>,
+    pub shift: f32,
+    pub logits: Row,
+    pub target: Target,
+    pub columns: Range<usize>,
+    pub scratch: &'a mut Scratch<'b>,
+    pub kept: &'a mut Option<Kept<'b>>,
+}
+
+impl Vectorised for Sums<'_, '_> {
+    type Output = Partial;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Partial {
+        self.kernel.sums_of(s, self)
+    }
 }
 
 /// One row, computed as a long one in a function of its own.

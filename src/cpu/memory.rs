@@ -7,7 +7,7 @@
 
 use half::{bf16, f16};
 
-use super::simd::{LANES, Lanes, Simd};
+use super::simd::{LANES, Lanes, Simd, Vectorised};
 use crate::DType;
 use crate::call::{Call, Strided};
 
@@ -135,42 +135,9 @@ impl Row {
         pad: f32,
         to: &mut [Lanes],
     ) -> S::Block {
-        match self.dtype {
-            DType::F32 => self.load_as::<S, f32>(s, first, len, pad, to),
-            DType::F16 => self.load_as::<S, f16>(s, first, len, f16::from_f32_const(pad), to),
-            DType::BF16 => self.load_as::<S, bf16>(s, first, len, bf16::from_f32_const(pad), to),
-            other => unreachable!("a kernel of {other}"),
-        }
-    }
-
-    #[inline(always)]
-    fn load_as<S: Simd, T: Element>(
-        &self,
-        s: S,
-        first: usize,
-        len: usize,
-        pad: T,
-        to: &mut [Lanes],
-    ) -> S::Block {
-        let data = self.data.cast::<T>();
-        let mut largest = s.fill(f32::NEG_INFINITY);
-        let (whole, rest) = if self.stride == 1 { (len / LANES, len % LANES) } else { (0, len) };
-        // SAFETY: the call checked every class of the row; the slice lives only in this call, in
-        // which this thread writes to no part of it.
-        let packed = unsafe { std::slice::from_raw_parts(data.add(first), whole * LANES) };
-        for (from, to) in packed.as_chunks().0.iter().zip(&mut *to) {
-            load_block(s, from, to, &mut largest);
-        }
-        for (block, to) in to[whole..].iter_mut().enumerate() {
-            let mut lanes = [pad; LANES];
-            let first = first + (whole + block) * LANES;
-            for (class, lane) in (first..first + rest - block * LANES).zip(&mut lanes) {
-                // SAFETY: as above.
-                *lane = unsafe { *data.add(class * self.stride) };
-            }
-            load_block(s, &lanes, to, &mut largest);
-        }
-        largest
+        let mut largest = Lanes([0.0; LANES]);
+        s.call(Load { row: self, first, len, pad, to, largest: &mut largest });
+        s.load(&largest.0)
     }
 
     /// Reads one class, widened.
@@ -223,6 +190,56 @@ impl Row {
             // SAFETY: the call checked every class of the row.
             unsafe { data.add(class * self.stride).write(T::round(from)) };
         }
+    }
+}
+
+/// [`Row::load`].
+struct Load<'a> {
+    row: &'a Row,
+    first: usize,
+    len: usize,
+    pad: f32,
+    to: &'a mut [Lanes],
+    largest: &'a mut Lanes,
+}
+
+impl Vectorised for Load<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        match self.row.dtype {
+            DType::F32 => self.elements::<S, f32>(s),
+            DType::F16 => self.elements::<S, f16>(s),
+            DType::BF16 => self.elements::<S, bf16>(s),
+            other => unreachable!("a kernel of {other}"),
+        }
+    }
+}
+
+impl Load<'_> {
+    #[inline(always)]
+    fn elements<S: Simd, T: Element>(self, s: S) {
+        let Load { row: &Row { data, stride, .. }, first, len, pad, to, largest: lanes } = self;
+        let (data, pad) = (data.cast::<T>(), T::round(s, pad));
+        let mut largest = s.fill(f32::NEG_INFINITY);
+        let (whole, rest) = if stride == 1 { (len / LANES, len % LANES) } else { (0, len) };
+        // SAFETY: the call checked every class of the row; the slice lives only in this call, in
+        // which this thread writes to no part of it.
+        let packed = unsafe { std::slice::from_raw_parts(data.add(first), whole * LANES) };
+        for (from, to) in packed.as_chunks().0.iter().zip(&mut *to) {
+            load_block(s, from, to, &mut largest);
+        }
+        for (block, to) in to[whole..].iter_mut().enumerate() {
+            let mut lanes = [pad; LANES];
+            let first = first + (whole + block) * LANES;
+            for (class, lane) in (first..first + rest - block * LANES).zip(&mut lanes) {
+                // SAFETY: as above.
+                *lane = unsafe { *data.add(class * stride) };
+            }
+            load_block(s, &lanes, to, &mut largest);
+        }
+        s.store(largest, &mut lanes.0);
     }
 }
 

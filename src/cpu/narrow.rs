@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::Pass;
 use super::chunk::GROUP;
 use super::columns::{read, write};
-use super::gradient::{Terms, WideGradient};
+use super::gradient::{Gradient, Terms};
 use super::kernel::{Kernel, RowOutputs, Softmax, Target, Totals, Wide};
 use super::math::Exponential;
 use super::memory::{self, Row};
@@ -425,7 +425,8 @@ impl Kernel<'_> {
         for lane in batch.all(Kind::SpecialGradient) {
             let (row, target) = (batch.rows.start + lane, batch.targets[lane]);
             let (softmax, mass) = (softmaxes.each[lane], softmaxes.mass[lane]);
-            s.call(WideGradient { kernel: self, row, target, softmax, mass, scratch });
+            let (columns, kept) = (0..classes, None);
+            s.call(Gradient { kernel: self, row, columns, target, softmax, mass, scratch, kept });
         }
     }
 }

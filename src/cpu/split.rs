@@ -5,7 +5,8 @@
 #![allow(unsafe_code)] // memory that threads share
 
 use super::batch::Pass;
-use super::kernel::{Kernel, Softmax, Target, Totals, Wide, segments};
+use super::gradient::Gradient;
+use super::kernel::{Kernel, Softmax, Sums, Target, Totals, Wide, segments};
 use super::memory;
 use super::parallel::{Queue, Threads};
 use super::partial::Partial;
@@ -44,7 +45,7 @@ impl Split<'_> {
         let count = self.rows * segments(self.kernel.problem);
         let tasks = threads.count().min(count);
         let queue = Queue::new(count, count);
-        threads.run(tasks, |slot| instructions.run(Sums { split: self, slot, queue: &queue }));
+        threads.run(tasks, |slot| instructions.run(AllSums { split: self, slot, queue: &queue }));
         let totals = instructions.run(Finish { split: self });
         let queue = Queue::new(count, count);
         threads.run(tasks, |slot| instructions.run(Gradients { split: self, slot, queue: &queue }));
@@ -58,13 +59,13 @@ impl Split<'_> {
 }
 
 /// Makes the sums of segments.
-struct Sums<'a> {
+struct AllSums<'a> {
     split: &'a Split<'a>,
     slot: usize,
     queue: &'a Queue,
 }
 
-impl Vectorised for Sums<'_> {
+impl Vectorised for AllSums<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -77,7 +78,8 @@ impl Vectorised for Sums<'_> {
             let logits = kernel.call.logits.row(row, kernel.call.inner);
             let sums = match pass {
                 Pass::Forward => {
-                    kernel.sums_of(s, 0.0, logits, target, segment, &mut scratch, &mut None)
+                    let (columns, scratch, kept) = (segment, &mut scratch, &mut None);
+                    s.call(Sums { kernel, shift: 0.0, logits, target, columns, scratch, kept })
                 }
                 Pass::Backward => match target {
                     Target::Class(_) => Partial::EMPTY,
@@ -165,7 +167,8 @@ impl Vectorised for Gradients<'_> {
             let (row, segment) = kernel.segment(index.start);
             let ready: Ready = memory::get(self.split.ready(), row);
             if let Some((target, softmax, mass)) = ready {
-                kernel.write_gradient(s, row, segment, target, softmax, mass, &mut scratch, None);
+                let (columns, scratch, kept) = (segment, &mut scratch, None);
+                s.call(Gradient { kernel, row, columns, target, softmax, mass, scratch, kept });
             }
         }
         scratch.writer.finish(s);

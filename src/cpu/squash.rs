@@ -4,9 +4,10 @@
 //! take exponentials of is y, an `f32` that z is a multiple of.
 
 use std::f64::consts::LOG2_E;
+use std::slice;
 
 use super::math::{Exponential, Factor, MAX_ABOVE, MAX_EXPONENT, SoftCap};
-use super::simd::{Lanes, Simd};
+use super::simd::{LANES, Lanes, Simd, Vectorised};
 use crate::Problem;
 
 /// The function from x to y, and from y to z.
@@ -69,28 +70,7 @@ impl Squash {
     /// Replaces oriented x by y less a shift, and with a cap writes dz/dx.
     #[inline(always)]
     pub fn apply<S: Simd>(&self, s: S, shift: f32, x: &mut [Lanes], slope: &mut [Lanes]) {
-        let power = s.splat(self.power);
-        let Some(Cap { cap, factor }) = self.cap else {
-            let shift = s.splat(shift);
-            for lanes in x {
-                let mut block = s.load(&lanes.0);
-                for v in block.as_mut() {
-                    *v = s.mul(s.sub(*v, shift), power);
-                }
-                s.store(block, &mut lanes.0);
-            }
-            return;
-        };
-        let (shift, softcap) = (s.splat(shift), SoftCap::new(s, factor, cap, self.scale as f32));
-        for (lanes, slope) in x.iter_mut().zip(slope) {
-            let (mut y, mut slopes) = (s.load(&lanes.0), s.fill(0.0));
-            for (v, slope) in y.as_mut().iter_mut().zip(slopes.as_mut()) {
-                let (z, derivative) = softcap.at(s, s.mul(*v, power));
-                (*v, *slope) = (s.sub(z, shift), derivative);
-            }
-            s.store(y, &mut lanes.0);
-            s.store(slopes, &mut slope.0);
-        }
+        s.call(Apply { squash: self, shift, x, slope });
     }
 
     /// z of one oriented x.
@@ -105,13 +85,12 @@ impl Squash {
     /// y of one oriented x, with a shift of 0.
     #[inline(always)]
     fn y<S: Simd>(&self, s: S, x: f32) -> f32 {
-        match self.cap {
-            None => x * self.power,
-            Some(Cap { cap, factor }) => {
-                let softcap = SoftCap::new(s, factor, cap, self.scale as f32);
-                s.first(softcap.at(s, s.splat(x * self.power)).0)
-            }
+        if self.cap.is_none() {
+            return x * self.power;
         }
+        let mut y = Lanes([x; LANES]);
+        self.apply(s, 0.0, slice::from_mut(&mut y), &mut [Lanes([0.0; LANES])]);
+        y.0[0]
     }
 
     /// What has to be subtracted in a row with this largest oriented x, and the largest y then. It
@@ -161,5 +140,44 @@ impl Squash {
     /// Whether the softmax of a row with this largest oriented logit is defined.
     pub fn is_defined_for(&self, largest: f32) -> bool {
         self.has_slopes() || largest.is_finite()
+    }
+}
+
+/// [`Squash::apply`].
+struct Apply<'a> {
+    squash: &'a Squash,
+    shift: f32,
+    x: &'a mut [Lanes],
+    slope: &'a mut [Lanes],
+}
+
+impl Vectorised for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Apply { squash, shift, x, slope } = self;
+        let power = s.splat(squash.power);
+        let Some(Cap { cap, factor }) = squash.cap else {
+            let shift = s.splat(shift);
+            for lanes in x {
+                let mut block = s.load(&lanes.0);
+                for v in block.as_mut() {
+                    *v = s.mul(s.sub(*v, shift), power);
+                }
+                s.store(block, &mut lanes.0);
+            }
+            return;
+        };
+        let (shift, softcap) = (s.splat(shift), SoftCap::new(s, factor, cap, squash.scale as f32));
+        for (lanes, slope) in x.iter_mut().zip(slope) {
+            let (mut y, mut slopes) = (s.load(&lanes.0), s.fill(0.0));
+            for (v, slope) in y.as_mut().iter_mut().zip(slopes.as_mut()) {
+                let (z, derivative) = softcap.at(s, s.mul(*v, power));
+                (*v, *slope) = (s.sub(z, shift), derivative);
+            }
+            s.store(y, &mut lanes.0);
+            s.store(slopes, &mut slope.0);
+        }
     }
 }

@@ -10,7 +10,7 @@ use half::{bf16, f16};
 
 use super::chunk::BLOCKS;
 use super::memory::{Element, Row};
-use super::simd::{LANES, Lanes, Line, Simd};
+use super::simd::{LANES, Lanes, Line, Simd, Vectorised};
 use crate::DType;
 
 const LINE: usize = size_of::<Line>();
@@ -55,6 +55,29 @@ pub(super) struct Writer<'a> {
     end: usize,
 }
 
+/// [`Writer::write`].
+struct Write<'a, 'b> {
+    writer: &'a mut Writer<'b>,
+    row: &'a Row,
+    first: usize,
+    numbers: &'a Numbers<'a>,
+}
+
+impl Vectorised for Write<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Write { writer, row, first, numbers } = self;
+        match row.dtype {
+            DType::F32 => writer.write_as::<S, f32>(s, row, first, numbers),
+            DType::F16 => writer.write_as::<S, f16>(s, row, first, numbers),
+            DType::BF16 => writer.write_as::<S, bf16>(s, row, first, numbers),
+            other => unreachable!("a kernel of {other}"),
+        }
+    }
+}
+
 impl<'a> Writer<'a> {
     /// `streams`: past the caches.
     pub fn new(streams: bool, lines: &'a mut [Line; LINES]) -> Self {
@@ -64,12 +87,7 @@ impl<'a> Writer<'a> {
     /// Writes numbers for the classes of a row from `first` on, rounded to nearest even.
     #[inline(always)]
     pub fn write<S: Simd>(&mut self, s: S, row: &Row, first: usize, numbers: &Numbers) {
-        match row.dtype {
-            DType::F32 => self.write_as::<S, f32>(s, row, first, numbers),
-            DType::F16 => self.write_as::<S, f16>(s, row, first, numbers),
-            DType::BF16 => self.write_as::<S, bf16>(s, row, first, numbers),
-            other => unreachable!("a kernel of {other}"),
-        }
+        s.call(Write { writer: self, row, first, numbers });
     }
 
     #[inline(always)]
