@@ -47,8 +47,8 @@ pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, processor: &Proces
     let results = blocks.results_size();
     let slots = Slots::new(problem, call, results);
     let totals = if blocks.splits(problem, &processor.threads) {
-        let memory =
-            call.workspace.wrapping_add(Slots::end(problem, results, processor.threads.count()));
+        let slots_end = Slots::end(problem, results, processor.threads.count());
+        let memory = call.workspace.wrapping_add(slots_end);
         let (rows, streams) = (call.rows, blocks.streams);
         let split = Split { kernel: &kernel, pass, slots: &slots, memory, rows, streams };
         split.run(&processor.threads, processor.instructions)
@@ -102,11 +102,13 @@ impl Vectorised for Rows<'_> {
 /// The workspace of a call in bytes: one result for each block, and what each thread keeps.
 pub(super) fn workspace_size(problem: &Problem, rows: usize, processor: &Processor) -> usize {
     let blocks = Blocks::new(problem, rows);
-    let size = Slots::end(problem, blocks.results_size(), processor.threads.count());
-    match blocks.splits(problem, &processor.threads) {
-        true => size.saturating_add(split::size(problem, rows)),
-        false => size,
+    let (results, threads) = (blocks.results_size(), &processor.threads);
+    if !Blocks::can_split(problem, threads) {
+        return Slots::end(problem, results, blocks.tasks(threads));
     }
+    // Also for fewer rows, which may be split where these are not.
+    let rows = rows.min(Blocks::ROUNDS * threads.count());
+    Slots::end(problem, results, threads.count()).saturating_add(split::size(problem, rows))
 }
 
 fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> Result<Count> {
@@ -206,14 +208,25 @@ impl Blocks {
         }
     }
 
-    /// Whether rows are so few and so long that each is work for all threads.
+    /// Whole rows that each thread computes where threads end at about the same time.
+    const ROUNDS: usize = 4;
+
+    /// Whether a row is work for several threads.
+    fn can_split(problem: &Problem, threads: &Threads) -> bool {
+        threads.count() > 1 && segments(problem) > 1
+    }
+
+    /// Whether rows are so few that each is work for all threads.
     fn splits(&self, problem: &Problem, threads: &Threads) -> bool {
-        const ROUNDS: usize = 4; // of whole rows; with as many, threads end at about the same time
-        let threads = threads.count();
-        threads > 1
-            && self.rows < ROUNDS * threads
-            && !self.rows.is_multiple_of(threads)
-            && segments(problem) > 1
+        let count = threads.count();
+        let few = self.rows < Self::ROUNDS * count && !self.rows.is_multiple_of(count);
+        few && Self::can_split(problem, threads)
+    }
+
+    /// How many threads work on whole rows.
+    fn tasks(&self, threads: &Threads) -> usize {
+        let threads = if self.large { threads.count() } else { 1 };
+        threads.min(self.count())
     }
 
     fn count(&self) -> usize {
@@ -239,7 +252,7 @@ impl Blocks {
         task: impl Fn(usize, &Queue) + Sync,
     ) -> &[T] {
         let blocks = self.count();
-        let tasks = if self.large { threads.count().min(blocks) } else { blocks.min(1) };
+        let tasks = self.tasks(threads);
         let queue = Queue::new(blocks, tasks);
         threads.run(tasks, |index| task(index, &queue));
         memory::slice(call.workspace, blocks)

@@ -269,17 +269,22 @@ impl Kernel<'_> {
         let (mut total, at, zero) = ([0.0; LANES], s.load(&at.0), s.splat(0.0));
         let columns = scratch.y[..classes].chunks(GROUP).zip(scratch.e.chunks_mut(GROUP));
         for (group, (y, e)) in columns.enumerate() {
-            let mut sum = s.fill(0.0);
+            // Neighbours in a sum would all be rounded the same way where they are equal.
+            let mut sums = [s.fill(0.0); 4];
             for (column, (y, e)) in y.iter().zip(e).enumerate() {
                 let class = s.splat((group * GROUP + column) as f32);
                 let block = exponentials.at(s, y);
                 s.store(block, &mut e.0);
-                for (register, sum) in sum.as_mut().iter_mut().enumerate() {
+                for (register, sum) in sums[column % 4].as_mut().iter_mut().enumerate() {
                     let e = block.as_ref()[register];
                     *sum = s.add(*sum, s.if_equal(at.as_ref()[register], class, zero, e));
                 }
             }
-            add(s, sum, &mut total);
+            for register in 0..at.as_ref().len() {
+                let [a, b, c, d] = sums.map(|sum| sum.as_ref()[register]);
+                sums[0].as_mut()[register] = s.add(s.add(a, c), s.add(b, d));
+            }
+            add(s, sums[0], &mut total);
         }
         total
     }

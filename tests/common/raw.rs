@@ -53,7 +53,7 @@ const INPUTS: [&str; 5] = ["logits", "targets", "class_weights", "row_weights", 
 pub const PAGE: usize = 512;
 
 /// The workspace, which comes last, may have several pages.
-const SIZE: usize = (FIELDS.len() + 16) * PAGE;
+const SIZE: usize = (FIELDS.len() + 128) * PAGE;
 
 /// Memory of the device of the process, for all buffers of a call.
 struct Memory {
