@@ -24,14 +24,8 @@ pub(super) const MAX_EXPONENT: f32 = 2_097_152.0; // 2^21
 pub(super) const HEADROOM: i32 = 60;
 
 /// 2^r = 1 + r (c1 + r (c2 + ...)), c6 first.
-const EXP2: [f32; 6] = [
-    1.532_949_5e-4,
-    1.339_096e-3,
-    9.618_498e-3,
-    5.550_359_6e-2,
-    2.402_264_8e-1,
-    6.931_472e-1,
-];
+const EXP2: [f32; 6] =
+    [1.532_949_5e-4, 1.339_096e-3, 9.618_498e-3, 5.550_359_6e-2, 2.402_264_8e-1, 6.931_472e-1];
 
 /// 1.5 * 2^23: adding it rounds a small `f32` to an integer, which then is in the low bits.
 const ROUND: f32 = 12_582_912.0;
