@@ -32,6 +32,9 @@ use super::simd::Simd;
 /// The largest |reference|: beyond it, n would be too far from L x.
 pub(super) const MAX_EXPONENT: f32 = 524_288.0; // 2^19
 
+/// The largest L x - reference that is taken exponentials of.
+pub(super) const MAX_ABOVE: f32 = 32.0;
+
 /// Results are multiplied by 2^HEADROOM, so that 2^-126 of the reference's exponential, of which a
 /// row of 2^31 classes may hold many, is far from the numbers that are not normal.
 pub(super) const HEADROOM: i32 = 60;
@@ -60,12 +63,12 @@ impl Factor {
 /// 2^(L x - reference + [`HEADROOM`]).
 #[derive(Clone, Copy)]
 pub(super) struct Exponential<S: Simd> {
-    high: S::V,
-    low: S::V,
+    pub high: S::V,
+    pub low: S::V,
     /// Adding it to L x rounds to an integer, and leaves the biased exponent in the low bits.
-    round: S::V,
-    /// The x whose biased exponent is 0, which makes a power of 0.
-    lowest: S::V,
+    pub round: S::V,
+    /// The x whose biased exponent is 0, which makes a power of 0: results are 0 up to there.
+    pub lowest: S::V,
 }
 
 impl<S: Simd> Exponential<S> {
@@ -73,16 +76,20 @@ impl<S: Simd> Exponential<S> {
     /// [`MAX_EXPONENT`].
     #[inline(always)]
     pub fn new(s: S, factor: Factor, reference: f32) -> Self {
-        let bias = (127 + HEADROOM) as f32;
-        Exponential {
-            high: s.splat(factor.high),
-            low: s.splat(factor.low),
-            round: s.splat(ROUND + (bias - reference)),
-            lowest: s.splat((reference - bias) / factor.high),
-        }
+        let zero = s.splat(0.0);
+        let (high, low) = (s.splat(factor.high), s.splat(factor.low));
+        Exponential { high, low, round: zero, lowest: zero }.relative_to(s, s.splat(reference))
     }
 
-    /// For L x of at most the reference + 1; 0 from 187 below it on, NaN for NaN and +inf.
+    /// The same relative to other references.
+    #[inline(always)]
+    pub fn relative_to(self, s: S, references: S::V) -> Self {
+        let below = s.sub(references, s.splat((127 + HEADROOM) as f32));
+        let (round, lowest) = (s.sub(s.splat(ROUND), below), s.div(below, self.high));
+        Exponential { round, lowest, ..self }
+    }
+
+    /// For L x of at most the reference + [`MAX_ABOVE`]; 0 from 187 below it on, NaN for NaN and +inf.
     #[inline(always)]
     pub fn at(&self, s: S, x: S::V) -> S::V {
         let x = s.max(self.lowest, x);
@@ -141,14 +148,17 @@ pub(super) struct SoftCap<S: Simd> {
     scale: S::V,
     cap: S::V,
     twice: S::V,
-    slope: S::V,
+    /// Their product is 4 k 2^-HEADROOM, and neither is too small for an `f32`.
+    slope: [S::V; 2],
 }
 
 impl<S: Simd> SoftCap<S> {
     /// `factor` is 2 |k| / c log2(e), between 2^-100 and 2^100.
     #[inline(always)]
     pub fn new(s: S, factor: Factor, cap: f32, scale: f32) -> Self {
-        let raised = 2f64.powi(-HEADROOM);
+        let head = 2f32.powi(-HEADROOM);
+        let slope =
+            if scale.abs() < head { [head, 4.0 * scale] } else { [4.0 * head * scale, 1.0] };
         let inner = (f64::from(factor.high) + f64::from(factor.low)) / (2.0 * LOG2_E);
         let unit = f64::from_bits(inner.to_bits() & 0xfff0_0000_0000_0000);
         let magnitude = inner * f64::from(cap); // |k|, as the exponential has it
@@ -166,8 +176,8 @@ impl<S: Simd> SoftCap<S> {
             rest: s.splat((magnitude - f64::from(magnitude as f32)) as f32),
             scale: s.splat(magnitude as f32),
             cap: s.splat(cap),
-            twice: s.splat((-2.0 * raised * f64::from(cap)) as f32),
-            slope: s.splat((4.0 * raised * f64::from(scale)) as f32),
+            twice: s.splat(-2.0 * head * cap),
+            slope: slope.map(|factor| s.splat(factor)),
         }
     }
 
@@ -175,12 +185,13 @@ impl<S: Simd> SoftCap<S> {
     #[inline(always)]
     pub fn at(&self, s: S, x: S::V) -> (S::V, S::V) {
         let one = s.splat(1.0);
-        let raised = 2f32.powi(-HEADROOM);
+        let head = 2f32.powi(-HEADROOM);
         let lower = s.copysign(x, s.splat(-1.0)); // -|x|
         let e = self.exponential.at(s, lower);
-        let q = s.div(e, s.mul_add(e, s.splat(raised), one));
-        let slope = s.mul(q, self.slope); // 4 k q
-        let slope = s.mul_add(slope, s.mul(q, s.splat(-raised)), slope);
+        let q = s.div(e, s.mul_add(e, s.splat(head), one));
+        let slope = s.mul(q, self.slope[0]);
+        let slope = s.mul_add(slope, s.mul(q, s.splat(-head)), slope); // 4 k q (1 - q)
+        let slope = s.mul(slope, self.slope[1]);
         let far = s.copysign(s.mul_add(q, self.twice, self.cap), x);
 
         let y = s.mul(x, self.unit);

@@ -67,5 +67,5 @@ pub fn cpu_kernel() -> String {
 
 /// The same, where this instruction set does.
 pub fn cpu_kernel_of(instruction_set: &str) -> String {
-    format!("cpu_{instruction_set}_rows_f32")
+    format!("cpu_{instruction_set}")
 }

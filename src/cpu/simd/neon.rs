@@ -10,7 +10,7 @@ use super::{LANES, Line, Simd};
 
 /// The proof of NEON, which nearly every processor of the architecture has.
 #[derive(Clone, Copy)]
-pub(super) struct Neon(());
+pub(crate) struct Neon(());
 
 impl Neon {
     pub fn new() -> Option<Self> {
