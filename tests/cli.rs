@@ -5,6 +5,8 @@ mod common;
 
 use std::process::{Command, Output};
 
+use common::foundation::cpu_kernel;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_xent");
 
 /// Status and text of a command.
@@ -62,7 +64,7 @@ fn check_passes_on_the_cpu_and_says_the_same_again() {
     let (status, out, err) = xent(&quick);
     assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
     assert!(out.starts_with("on CPU, seed 7\n"), "{out}");
-    assert!(out.contains("cpu_rows_f32  bf16"), "{out}");
+    assert!(out.contains(&format!("{}  bf16", cpu_kernel())), "{out}");
     assert!(out.ends_with("every result is within its bound\n"), "{out}");
     assert_eq!(lasting(&out), lasting(&xent(&quick).1));
     let other = xent(&["check", "--quick", "--device", "cpu", "--seed", "8"]).1;

@@ -6,63 +6,17 @@
 
 mod common;
 
-use std::path::Path;
 use std::process::Output;
 
+use common::foundation::{self, CARGO, FOUNDATION};
 use common::simulated::{Machine, here, here_or_elsewhere};
 use xent::{
     Args, Context, DType, Error, Outputs, Plan, Problem, Reduction, Report, Stream, Tensor, View,
 };
 
-/// The files of the foundation, and how many tests each has.
-const FOUNDATION: [(&str, usize); 10] = [
-    ("bounds", 11),
-    ("determinism", if cfg!(target_arch = "x86_64") { 10 } else { 6 }),
-    ("edge_cases", 28),
-    ("golden", 4),
-    ("gradients", 5),
-    ("invalid_input", 17),
-    ("layouts", 5),
-    ("properties", 18),
-    ("tensor", 10),
-    ("tutorials", 10),
-];
-
-/// Runs files of the foundation in processes that have the GPU, with settings of the driver. Cargo
-/// knows where they are, and has built them as this test.
+/// Runs files of the foundation in processes that have the GPU, with settings of the driver.
 fn run(machine: &Machine, files: &[&str], settings: &[(&str, &str)]) {
-    let features = [
-        ("capi", cfg!(feature = "capi")),
-        ("cli", cfg!(feature = "cli")),
-        ("header", cfg!(feature = "header")),
-    ];
-    let features = features.iter().filter(|(_, on)| *on).map(|(name, _)| *name);
-    let features = ["cuda"].into_iter().chain(features).collect::<Vec<_>>().join(",");
-    let executable = std::env::current_exe().unwrap();
-    // target/<folder of the profile>/deps/<test>
-    let profile = executable.ancestors().nth(2).and_then(Path::file_name).unwrap();
-    let profile = profile.to_str().map(|name| if name == "debug" { "dev" } else { name }).unwrap();
-    let mut cargo = machine.command(std::env::var_os("CARGO").unwrap_or(env!("CARGO").into()));
-    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    cargo.args(["test", "--no-fail-fast", "--no-default-features", "--features", &features]);
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    cargo.args(["--profile", profile]).arg("--target-dir").arg(target);
-    cargo.args(files.iter().flat_map(|file| ["--test", file]));
-    let Output { status, stdout, stderr } = cargo.envs(settings.iter().copied()).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (out, err) = (text(&stdout), text(&stderr));
-    assert!(status.success(), "{settings:?}: {status}\n{out}\n{err}");
-
-    // In the order of their names, as cargo runs them.
-    let results: Vec<&str> =
-        out.lines().filter_map(|line| line.strip_prefix("test result: ")).collect();
-    assert_eq!(results.len(), files.len(), "{out}");
-    for (file, result) in files.iter().zip(results) {
-        let count = FOUNDATION.iter().find(|(name, _)| name == file).unwrap().1;
-        let expected =
-            format!("ok. {count} passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
-        assert!(result.starts_with(&expected), "{file}: {result}");
-    }
+    foundation::run(machine.command(CARGO).envs(settings.iter().copied()), files);
 }
 
 #[test]
@@ -106,7 +60,7 @@ fn a_plan_tells_its_kernel() {
         assert_eq!(told.len(), lines, "{err}");
         let expected = [
             format!("xent: bf16 logits, 50257 classes, on CUDA 0: {name}"),
-            "xent: f32 logits, 3 classes, on CPU: cpu_rows_f32".to_owned(),
+            format!("xent: f32 logits, 3 classes, on CPU: {}", foundation::cpu_kernel()),
         ];
         assert_eq!(told, expected[..lines]);
     }

@@ -5,6 +5,7 @@ pub mod bounds;
 #[path = "../../src/bin/xent/case.rs"]
 mod case;
 pub mod foreign;
+pub mod foundation;
 pub mod golden;
 pub mod job;
 #[path = "../../src/bin/xent/bounds.rs"]
