@@ -190,7 +190,7 @@ impl<'a> Kernel<'a> {
         let cross_entropy = match target {
             Target::Class(class) => {
                 let x = self.squash.orient(logits.get(class));
-                let distance = if class == largest.class { 0.0 } else { z - self.squash.z(s, x) };
+                let distance = self.squash.distance(s, shift, largest.y, x);
                 self.cross_entropy_of_class(class, log1p_s, distance, sums.distance)
             }
             Target::Probabilities(_) => sums.mass * log1p_s + sums.distance * self.squash.unit,
