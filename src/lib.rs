@@ -74,8 +74,21 @@
 //! [`Error::Cuda`]; dropping things is still fine. In the child of a fork, a GPU that was in use before
 //! is [`Error::Unavailable`].
 //!
+//! # On a CPU
+//!
+//! The kernels are compiled for several instruction sets: AVX2 with FMA and F16C, AVX-512, NEON, and
+//! what every processor of the target has. A context takes the best one that the processor has; the
+//! kernel's name says which. A row is read once: maximum and sums are made in one pass, and what the
+//! gradient needs of it is still in the second-level cache, or its exponentials are. A gradient that is
+//! too large for the caches is written past them. Up to 63 classes, 32 rows are computed at a time.
+//!
+//! Rows are spread over the threads of the context, and where there are few of them, so are the columns
+//! of each. A small problem stays on the calling thread. [`ContextOptions::threads`] limits the threads,
+//! [`ContextOptions::parallel_for`] takes those of the host program.
+//!
 //! | variable | effect |
 //! | --- | --- |
+//! | `XENT_CPU` | vectors to use, in the place of the best: `portable`, `avx2`, `avx512`, `neon` |
 //! | `XENT_NVRTC` | file or folder of the NVRTC to use, in the place of the search |
 //! | `XENT_CACHE` | folder of compiled kernels, in the place of `~/.cache/xent`; empty: nothing is kept |
 //! | `XENT_KERNELS` | folder of kernels that were compiled ahead, for hosts without NVRTC |
@@ -119,8 +132,9 @@
 //! finite gradient.
 //!
 //! Results are equal bit for bit from run to run, on any number of threads, under any rounding
-//! mode of the caller, for any strides, and with [`Reduction::None`] whatever the other rows are. On a
-//! GPU that holds for one plan on one kind of GPU, and rows that lie alike within 128 bytes; other
+//! mode of the caller, for any strides, and with [`Reduction::None`] whatever the other rows are. AVX2,
+//! AVX-512 and NEON give the same bits, portable vectors, which round products before they are added,
+//! give others. On a GPU that holds for one plan on one kind of GPU, and rows that lie alike within 128 bytes; other
 //! outputs or options may take another kernel, whose last bits differ. Its bits are not those of the
 //! CPU, its bounds are.
 //!

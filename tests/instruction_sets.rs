@@ -4,11 +4,12 @@
 
 mod common;
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::{Command, Output};
 
 use common::foundation::{self, CARGO, FOUNDATION, cpu_kernel, cpu_kernel_of};
-use common::on_gpu;
-use xent::{Context, ContextOptions, Device, Error};
+use common::{Case, on_gpu};
+use xent::{Context, ContextOptions, DType, Device, Error, Outputs, Problem};
 
 const VARIABLE: &str = "XENT_CPU";
 
@@ -76,6 +77,37 @@ fn the_variable_forces_what_there_is() {
 fn the_best_is_the_default() {
     if std::env::var_os(VARIABLE).is_none() && !on_gpu() {
         assert_eq!(Some(cpu_kernel()), available().last().map(|name| cpu_kernel_of(name)));
+    }
+}
+
+/// Says what cases give, digested.
+#[test]
+fn digest() {
+    let mut hasher = DefaultHasher::new();
+    let sizes = [(40, 10), (5, 100), (3, 1000), (2, 70_000)];
+    for (seed, (rows, classes)) in sizes.into_iter().enumerate() {
+        for (logits, targets) in
+            [(DType::F32, DType::I64), (DType::BF16, DType::F32), (DType::F16, DType::U8)]
+        {
+            let targets = if classes > 256 && targets == DType::U8 { DType::I32 } else { targets };
+            let problem = Problem::new(logits, classes).targets(targets).outputs(Outputs::all());
+            let capped = problem.clone().softcap(20.0).label_smoothing(0.1).z_loss(1e-3);
+            for problem in [problem, capped] {
+                format!("{:?}", Case::random(problem, rows, seed as u64).run()).hash(&mut hasher);
+            }
+        }
+    }
+    println!("it is {:x}", hasher.finish());
+}
+
+#[test]
+fn all_sets_with_a_fused_multiply_add_give_the_same_bits() {
+    let mut fused: Vec<&str> = available();
+    fused.retain(|&name| name != "portable");
+    let digests: Vec<String> = fused.iter().map(|name| in_a_process("digest", name)).collect();
+    assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{fused:?}: {digests:?}");
+    if !fused.is_empty() {
+        assert_ne!(digests[0], in_a_process("digest", "portable"), "two roundings differ from one");
     }
 }
 

@@ -146,14 +146,24 @@
  * XENT_KERNELS names, else from xent-kernels beside libxent.so; making a plan whose kernels are not
  * in there is XENT_STATUS_DEVICE_UNAVAILABLE.
  *
+ * ON A CPU
+ *
+ * A run returns when its outputs are written. It uses the widest vectors that the processor has; the
+ * variable XENT_CPU (portable, avx2, avx512, neon) names others, and a name that there is not makes
+ * xent_context_create return XENT_STATUS_INVALID_ARGUMENT. Gradients of 16 MiB or more are written
+ * past the caches. Rows go to threads; a few long rows are split among them. What a workspace holds
+ * for each thread is 45 KiB, and 4 bytes for each class (8 with a softcap) where a gradient of up to
+ * 131072 classes is wanted.
+ *
  * NUMERICS
  * 1. Arithmetic is f32 for f32, f16 and bf16, and f64 for f64; only the gradient is rounded to the
  *    type of the logits. Losses, statistics and weights are never 16 bits wide.
  * 2. Errors are bounded relative to each element, down to the smallest normal f32: a target that
  *    leads 32767 others by 30 has loss 3.07e-9, not 0, and three logits of 1e8 have loss log 3.
  * 3. Results are the same bits from run to run, for any number of threads, and whatever rounding
- *    mode or flush-to-zero the caller has set; a row's results do not depend on the other rows. On
- *    a GPU that holds for rows that lie alike within 128 bytes; its bits are not those of the CPU.
+ *    mode or flush-to-zero the caller has set; a row's results do not depend on the other rows.
+ *    AVX2, AVX-512 and NEON give the same bits, portable vectors others. On a GPU that holds for rows
+ *    that lie alike within 128 bytes; its bits are not those of the CPU.
  * 4. A NaN or +inf makes loss and gradient of its own row NaN (and a mean or sum of losses), but of
  *    no other. -inf is a class of probability 0.
  * 5. A class index that is no class never reads out of bounds: on the CPU the call fails before it

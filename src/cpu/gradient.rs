@@ -29,10 +29,8 @@ pub(super) struct Terms {
     z_part: f64,
     /// dz/dx, where it is the same for all classes; else 1.
     slope: f64,
-    /// p of the largest logit.
-    p_max: f64,
-    /// 1 - p_max, without cancellation.
-    rest: f64,
+    /// Sum of exp(z - z(m)) without one maximum.
+    s: f64,
     /// What label smoothing adds to u of a class of weight 1.
     even: f64,
 }
@@ -147,13 +145,12 @@ impl Kernel<'_> {
             factor => upstream * self.scale.z_loss * 2.0 * factor * softmax.lse,
         };
         let slope = self.squash.constant_slope();
-        let p_max = 1.0 / (1.0 + softmax.s);
         let even = unit * self.problem.label_smoothing / self.problem.classes as f64;
         let (of_p, of_u) = match target {
             Target::Probabilities(_) => (unit * mass + z_part, unit),
             Target::Class(class) => (self.hit(unit, class) + even * self.weight_sum + z_part, even),
         };
-        let factor = of_p * p_max * slope / f64::from(largest);
+        let factor = of_p * slope / ((1.0 + softmax.s) * f64::from(largest));
         let lowered = factor.abs() < 2f64.powi(-100);
         let by = if lowered { LOWERED } else { 1.0 };
         Terms {
@@ -165,8 +162,7 @@ impl Kernel<'_> {
             unit,
             z_part,
             slope,
-            p_max,
-            rest: softmax.s / (1.0 + softmax.s),
+            s: softmax.s,
             even,
         }
     }
@@ -185,7 +181,7 @@ impl Kernel<'_> {
         let even = terms.even * self.class_weight(class);
         if e == terms.largest {
             let others = terms.even * self.weight_sum + terms.z_part;
-            ((-hit * terms.rest + others * terms.p_max - even) * terms.slope) as f32
+            (((others - hit * terms.s) / (1.0 + terms.s) - even) * terms.slope) as f32
         } else {
             let less = s.splat((-(hit + even) * terms.slope) as f32);
             s.first(s.mul_add(s.splat(e), s.splat(terms.factor), less))
@@ -239,7 +235,7 @@ fn at_maxima<S: Simd>(s: S, mass: f64, terms: &Terms, e: &[Lanes], u: &[Lanes], 
 impl Terms {
     /// The gradient at a maximum, before slopes, for a u of probabilities whose sum is `mass`.
     pub(super) fn at_maximum(&self, mass: f64, u: f64) -> f32 {
-        let of_u = (mass - u) * self.p_max - u * self.rest;
-        ((self.unit * of_u + self.z_part * self.p_max) * self.slope) as f32
+        let of_u = self.unit * (mass - u - u * self.s);
+        ((of_u + self.z_part) / (1.0 + self.s) * self.slope) as f32
     }
 }

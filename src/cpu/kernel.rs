@@ -206,11 +206,14 @@ impl<'a> Kernel<'a> {
                     && largest.class == self.best(target),
             ),
         };
-        let moment = sums.moment * self.squash.unit / f64::from(one);
+        let entropy = match sums.moment {
+            0.0 => log1p_s,
+            moment => log1p_s + moment * self.squash.unit / (f64::from(one) * (1.0 + softmax.s)),
+        };
         let outputs = RowOutputs {
             loss: totals.cross_entropy + totals.z_loss,
             lse,
-            entropy: log1p_s + moment / (1.0 + softmax.s),
+            entropy,
             stats: [self.squash.orient(largest.x), s_f32],
             argmax: largest.class as i64,
         };

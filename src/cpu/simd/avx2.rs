@@ -110,10 +110,6 @@ impl Simd for Avx2 {
             _mm_sfence();
         }
 
-        fn prefetch(address: *const u8) {
-            _mm_prefetch::<_MM_HINT_T0>(address.cast());
-        }
-
         fn splat(x: f32) -> __m256 {
             _mm256_set1_ps(x)
         }

@@ -93,10 +93,6 @@ impl Simd for Avx512 {
             _mm_sfence();
         }
 
-        fn prefetch(address: *const u8) {
-            _mm_prefetch::<_MM_HINT_T0>(address.cast());
-        }
-
         fn splat(x: f32) -> __m512 {
             _mm512_set1_ps(x)
         }

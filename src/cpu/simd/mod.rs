@@ -66,8 +66,6 @@ pub(crate) trait Simd: Copy {
     /// Writes lines past the caches; [`Simd::fence`] makes them visible to other threads.
     fn stream(self, from: &[Line], to: &mut [Line]);
     fn fence(self);
-    /// Asks for the line at an address, which may be anything.
-    fn prefetch(self, address: *const u8);
 
     fn splat(self, x: f32) -> Self::V;
     /// The first lane.

@@ -125,14 +125,6 @@ impl Simd for Neon {
 
         fn fence() {} // such stores are ordered as others are
 
-        fn prefetch(address: *const u8) {
-            asm!(
-                "prfm pldl1keep, [{address}]",
-                address = in(reg) address,
-                options(nostack, preserves_flags, readonly),
-            );
-        }
-
         fn splat(x: f32) -> float32x4_t {
             vdupq_n_f32(x)
         }

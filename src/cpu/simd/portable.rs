@@ -65,9 +65,6 @@ impl Simd for Portable {
     fn fence(self) {}
 
     #[inline(always)]
-    fn prefetch(self, _: *const u8) {}
-
-    #[inline(always)]
     fn splat(self, x: f32) -> V {
         [x; WIDTH]
     }
