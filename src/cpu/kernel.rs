@@ -180,7 +180,6 @@ impl<'a> Kernel<'a> {
         sums: &Partial,
         one: f32,
     ) -> (Softmax, Totals) {
-        let logits = self.call.logits.row(row, self.call.inner);
         let largest = sums.largest;
         let s_f32 = (sums.exp / f64::from(one)) as f32;
         let log1p_s = log1p(s_f32.into());
@@ -189,8 +188,7 @@ impl<'a> Kernel<'a> {
         let softmax = Softmax { shift, y: largest.y, s: s_f32.into(), lse };
         let cross_entropy = match target {
             Target::Class(class) => {
-                let x = self.squash.orient(logits.get(class));
-                let distance = self.squash.distance(s, shift, largest.y, x);
+                let distance = sums.target * self.squash.unit;
                 self.cross_entropy_of_class(class, log1p_s, distance, sums.distance)
             }
             Target::Probabilities(_) => sums.mass * log1p_s + sums.distance * self.squash.unit,
@@ -363,6 +361,14 @@ impl<'a> Kernel<'a> {
             {
                 sums.distance += distance;
                 sums.mass += mass;
+            }
+            match target {
+                // As probabilities that are 1 at this class: the loss is the same, bit for bit.
+                Target::Class(class) if (first..first + len).contains(&class) => {
+                    sums.target += f64::from(bounded - chunk::get(y, class - first));
+                    sums.has_target = 1.0;
+                }
+                _ => (),
             }
             let y = &mut scratch.y[..blocks];
             if len % LANES != 0 {

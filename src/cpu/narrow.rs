@@ -125,11 +125,17 @@ impl Kernel<'_> {
             match batch.kinds[lane] {
                 Kind::Ordinary => {
                     let class = at.0[lane] as usize;
+                    let target = match batch.targets[lane] {
+                        Target::Class(class) => y.0[lane] - scratch.y[class].0[lane],
+                        Target::Probabilities(_) => 0.0,
+                    };
                     let sums = Partial {
                         exp: exp[lane],
                         moment: moment[lane],
                         distance: distance[lane],
                         mass: mass[lane],
+                        target: target.into(),
+                        has_target: 1.0,
                         largest: Largest { x: x.0[lane], y: y.0[lane], class },
                         reference: 0.0,
                     };

@@ -21,10 +21,13 @@ pub(super) struct Partial {
     pub exp: f64,
     /// Sum of (largest y - y) times the exponentials.
     pub moment: f64,
-    /// Sum of u (largest y - y), where u are the weights of the target or of label smoothing.
+    /// Sum of u (largest y - y), where u are probabilities of the target or weights of label smoothing.
     pub distance: f64,
     /// Sum of u.
     pub mass: f64,
+    /// The same of the class of the target: largest y - y, and 1, if it is one of the columns.
+    pub target: f64,
+    pub has_target: f64,
     pub largest: Largest,
     /// The binary exponent that exponentials are relative to; -inf before there are any.
     pub reference: f32,
@@ -37,6 +40,8 @@ impl Partial {
         moment: 0.0,
         distance: 0.0,
         mass: 0.0,
+        target: 0.0,
+        has_target: 0.0,
         largest: Largest { x: f32::NEG_INFINITY, y: f32::NEG_INFINITY, class: usize::MAX },
         reference: f32::NEG_INFINITY,
     };
@@ -60,6 +65,7 @@ impl Partial {
         self.exp += f64::from(e);
         self.moment += self.exp * by;
         self.distance += self.mass * by;
+        self.target += self.has_target * by;
         e
     }
 
@@ -91,6 +97,8 @@ impl Partial {
             moment: self.moment + other.moment,
             distance: self.distance + other.distance,
             mass: self.mass + other.mass,
+            target: self.target + other.target,
+            has_target: self.has_target + other.has_target,
             ..self
         }
     }

@@ -78,24 +78,18 @@ impl Squash {
     pub fn z<S: Simd>(&self, s: S, x: f32) -> f64 {
         match self.cap {
             None => f64::from(x) * self.scale.abs(),
-            Some(_) => self.y(s, 0.0, x).into(),
+            Some(_) => self.y(s, x).into(),
         }
     }
 
-    /// How far z of an oriented x is below that of the largest y, rounded as in a chunk.
+    /// y of one oriented x, with a shift of 0.
     #[inline(always)]
-    pub fn distance<S: Simd>(&self, s: S, shift: f32, largest: f32, x: f32) -> f64 {
-        f64::from(largest - self.y(s, shift, x)) * self.unit
-    }
-
-    /// y of one oriented x.
-    #[inline(always)]
-    fn y<S: Simd>(&self, s: S, shift: f32, x: f32) -> f32 {
+    fn y<S: Simd>(&self, s: S, x: f32) -> f32 {
         if self.cap.is_none() {
-            return (x - shift) * self.power;
+            return x * self.power;
         }
         let mut y = Lanes([x; LANES]);
-        self.apply(s, shift, slice::from_mut(&mut y), &mut [Lanes([0.0; LANES])]);
+        self.apply(s, 0.0, slice::from_mut(&mut y), &mut [Lanes([0.0; LANES])]);
         y.0[0]
     }
 
@@ -104,7 +98,7 @@ impl Squash {
     /// one, and the differences are exact where they matter.
     #[inline(always)]
     pub fn anchor<S: Simd>(&self, s: S, x: f32) -> (f32, f32) {
-        match self.y(s, 0.0, x) {
+        match self.y(s, x) {
             y if self.takes(y) => (0.0, y),
             y => (if self.has_slopes() { y } else { x }, 0.0),
         }

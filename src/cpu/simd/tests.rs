@@ -403,21 +403,6 @@ fn lines_pass_the_caches() {
 }
 
 #[test]
-fn any_address_may_be_asked_for() {
-    #[derive(Clone, Copy)]
-    struct Test;
-    impl Vectorised for Test {
-        type Output = ();
-        fn run<S: Simd>(self, s: S) {
-            for address in [0, 1, 4095, usize::MAX / 2, usize::MAX] {
-                s.prefetch(std::ptr::without_provenance(address));
-            }
-        }
-    }
-    on_all(Test);
-}
-
-#[test]
 fn the_best_instruction_set_is_the_last() {
     let names: Vec<_> = InstructionSet::available().map(InstructionSet::name).collect();
     assert_eq!(names[0], "portable");
