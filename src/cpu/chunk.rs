@@ -262,11 +262,12 @@ pub(super) fn less_weighted<S: Simd>(
     unit: f32,
     to: &mut [Lanes],
 ) {
-    let (factor, unit, zero) = (s.splat(factor), s.splat(-unit), s.splat(0.0));
+    let (factor, unit) = (s.splat(factor), s.splat(-unit));
+    let (zero, nothing) = (s.splat(0.0), s.splat(-0.0)); // adding -0 keeps the sign of a 0
     for ((e, u), to) in e.iter().zip(u).zip(to) {
         let (mut block, u) = (s.load(&e.0), s.load(&u.0));
         for (v, u) in block.as_mut().iter_mut().zip(u.as_ref()) {
-            let term = s.if_equal(*u, zero, zero, s.mul(*u, unit));
+            let term = s.if_equal(*u, zero, nothing, s.mul(*u, unit));
             *v = s.mul_add(*v, factor, term);
         }
         s.store(block, &mut to.0);

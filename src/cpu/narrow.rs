@@ -381,7 +381,8 @@ impl Kernel<'_> {
             Some(weights) => Some(Weights::Classes(weights)),
             None => Some(Weights::One),
         };
-        let (factor, of_u, zero) = (s.load(&factor.0), s.load(&of_u.0), s.splat(0.0));
+        let (factor, of_u) = (s.load(&factor.0), s.load(&of_u.0));
+        let (zero, nothing) = (s.splat(0.0), s.splat(-0.0)); // as in a chunk
         for (class, (e, g)) in scratch.e[..classes].iter().zip(&mut *scratch.g).enumerate() {
             let mut block = s.load(&e.0);
             match &weights {
@@ -394,7 +395,7 @@ impl Kernel<'_> {
                     let u = weights.block(s, class);
                     for (register, v) in block.as_mut().iter_mut().enumerate() {
                         let (u, unit) = (u.as_ref()[register], of_u.as_ref()[register]);
-                        let term = s.if_equal(u, zero, zero, s.mul(u, unit));
+                        let term = s.if_equal(u, zero, nothing, s.mul(u, unit));
                         *v = s.mul_add(*v, factor.as_ref()[register], term);
                     }
                 }
