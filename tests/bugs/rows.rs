@@ -212,6 +212,15 @@ pub const BUGS: &[Bug] = &[
         ["times(all.z_loss, scales.z_loss)", "times(all.z_loss, scales.cross_entropy)"],
         WRONG,
     ),
+    bug(
+        "each sum of two lanes is rounded",
+        "stream",
+        [
+            "reduce_lanes<kLanes>(static_cast<double>(value), add)",
+            "reduce_lanes<kLanes>(value, add)",
+        ],
+        WRONG,
+    ),
     bug("the last place of sums is forgotten", "stream", ["low += x - (next - sum);", ";"], WRONG),
     bug(
         "moved sums keep their size",
