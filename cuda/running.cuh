@@ -85,7 +85,7 @@ struct Running : FirstMaximum<Part<Target, kOptions>::kHasArgmax>,
     const float to = squash.reference(largest);
     const bool there = to == reference;  // perhaps both are infinite
     const float ahead = there ? 0 : squash.t_of(to - reference);
-    const float f = there ? 1 : exp2_exact(squash.log2_power_of(reference - to), 0);
+    const float f = there ? 1 : exp2_exact(squash.log2_power_of(reference - to));
     const float others = s.value() * f, count = static_cast<float>(maxima);
     RowPart part;
     part.largest = largest;

@@ -93,7 +93,6 @@ struct Adder {
     RowRunning sums(squash);
     sums.largest = part.largest = largest;
     sums.reference = squash.reference(largest);
-    sums.maxima = leaves_out ? -1 : 0;  // one more makes it 0
     float s = -0.f, entropy = -0.f;
 #pragma unroll
     for (u32 begin = 0; begin < kVectors; begin += Chunk::kVectors) {
@@ -108,7 +107,7 @@ struct Adder {
       s += Chunk::sum(chunk.s);
       entropy += Chunk::sum(chunk.entropy);
     }
-    part.s = s + static_cast<float>(static_cast<i32>(sums.maxima));
+    part.s = s + static_cast<float>(static_cast<i32>(sums.maxima - (leaves_out ? 1 : 0)));
     if constexpr (RowPart::kHasEntropy) part.entropy = entropy;
     return part;
   }
