@@ -1,6 +1,6 @@
 // The sums over classes of a vector of columns, and their gradient: what one thread does.
 #pragma once
-#include "column.cuh"
+#include "running.cuh"
 #include "tile.cuh"
 
 namespace xent {
@@ -9,11 +9,11 @@ namespace xent {
 template <u32 kThreads_, u32 kGroups_, u32 kWidth_, u32 kChunk_, u32 kKept_>
 struct Shape {
   static constexpr u32 kThreads = kThreads_;
-  static constexpr u32 kGroups = kGroups_;  // threads of a column
-  static constexpr u32 kWidth = kWidth_;    // columns of a thread
-  static constexpr i32 kChunk = kChunk_;    // classes that a thread loads and adds at once
-  static constexpr u32 kKept = kKept_;      // classes of a thread in shared memory, or 0
-  static constexpr u32 kReach = kGroups < kWarp ? 0 : 1;  // of sums: few classes, or any number
+  static constexpr u32 kGroups = kGroups_;         // threads of a column
+  static constexpr u32 kWidth = kWidth_;           // columns of a thread
+  static constexpr i32 kChunk = kChunk_;           // classes that a thread loads and adds at once
+  static constexpr u32 kKept = kKept_;             // classes of a thread in shared memory, or 0
+  static constexpr bool kMany = kGroups == kWarp;  // classes of a thread: any number, or few
   static constexpr u32 kLanes = kThreads / kGroups, kColumns = kLanes * kWidth;
 };
 
@@ -23,7 +23,7 @@ struct ColumnReader {
   static constexpr u32 kGroups = Shape::kGroups, kWidth = Shape::kWidth;
   static constexpr i32 kChunk = Shape::kChunk;
   using RowPart = Part<Target, kOptions>;
-  using Sums = ColumnSums<Target, kOptions, Shape::kReach>;
+  using Sums = Running<Target, kOptions, Shape::kMany>;
   using Logits = Piece<Logit, kWidth>;
   const ColumnParams& p;
   const Squash<kOptions>& squash;
@@ -100,26 +100,26 @@ struct ColumnReader {
           sums.argmax = found;
         }
       }
-      if (top_logit > sums.largest) sums.rise(squash, top_logit);
-      float s[4] = {0, 0, 0, 0}, entropy = 0, distance = 0, mass = 0;
+      float s[2] = {0, 0}, entropy = 0, distance = 0, mass = 0;
+      if (top_logit > sums.largest) s[0] = sums.rise(top_logit, squash);
 #pragma unroll
       for (i32 j = 0; j < kChunk; j++) {
         if (kPartial && j >= size) break;
         const float t = squash.distance(v[j][i], sums.reference);
         const float e = squash.power(v[j][i], sums.reference);
         // +inf counts too: then s is a NaN only where a logit is one.
-        add_or_count(v[j][i], sums.largest, e, s[j % 4], sums.maxima);
+        add_or_count(v[j][i], sums.largest, e, s[j % 2], sums.maxima);
         if constexpr (RowPart::kHasEntropy) entropy -= e == 0 ? 0 : t * e;
         if constexpr (RowPart::kHasTarget) {
           distance -= u[j][i] == 0 ? 0 : t * u[j][i];
           mass += u[j][i];
         }
       }
-      sums.s += (s[0] + s[1]) + (s[2] + s[3]);
-      if constexpr (RowPart::kHasEntropy) sums.entropy += entropy;
+      sums.s.add(s[0] + s[1]);
+      if constexpr (RowPart::kHasEntropy) sums.entropy.add(entropy);
       if constexpr (RowPart::kHasTarget) {
-        sums.distance += distance;
-        sums.mass += mass;
+        sums.distance.add(distance);
+        sums.mass.add(mass);
       }
     }
   }
@@ -163,29 +163,18 @@ struct ColumnReader {
 template <class Logit, class Target, u32 kOptions, class Shape, class Slot>
 __device__ __forceinline__ void read_columns(
     const ColumnReader<Logit, Target, kOptions, Shape>& reader, i32 count, Slot slot) {
-  using RowPart = Part<Target, kOptions>;
   constexpr i32 kChunk = Shape::kChunk;
-  constexpr i32 kFold = 64 * kChunk;  // classes that are added up before they join the sum
+  typename ColumnReader<Logit, Target, kOptions, Shape>::Sums columns[Shape::kWidth];
+#pragma unroll
+  for (u32 i = 0; i < Shape::kWidth; i++) {
+    columns[i].reference = reader.squash.reference(-infinity());
+  }
   i32 k = 0;
 #pragma unroll 1
-  do {
-    ColumnSums<Target, kOptions, Shape::kReach> columns[Shape::kWidth];
+  for (; k + kChunk <= count; k += kChunk) reader.template add<false>(columns, k, kChunk);
+  if (k < count) reader.template add<true>(columns, k, count - k);
 #pragma unroll
-    for (u32 i = 0; i < Shape::kWidth; i++) {
-      columns[i].reference = reader.squash.reference(-infinity());
-    }
-    const bool begins = k == 0;
-    const i32 end = k + min(count - k, kFold);
-#pragma unroll 1
-    for (; k + kChunk <= end; k += kChunk) reader.template add<false>(columns, k, kChunk);
-    if (k < end) reader.template add<true>(columns, k, end - k);
-    k = end;
-#pragma unroll
-    for (u32 i = 0; i < Shape::kWidth; i++) {
-      const RowPart part = columns[i].part(reader.squash);
-      slot(i) = begins ? part : RowPart::merge(slot(i), part, reader.squash);
-    }
-  } while (k < count);
+  for (u32 i = 0; i < Shape::kWidth; i++) slot(i) = columns[i].part(reader.squash);
 }
 
 // Merges the parts of all groups into those of the first, by a tree. All threads of the CTA take

@@ -118,9 +118,8 @@ __device__ __forceinline__ Part<Target, kOptions> add_held(
     const float row = reduce_lanes<kLanes>(own, [](float a, float b) { return fmaxf(a, b); });
     const bool leaves_out = first_of_lanes<kLanes>(own == row);
     RowPart part = adder.gather(held.v, row, leaves_out, held.first, kThreads, powers);
-    const auto add = [](float a, float b) { return a + b; };
-    part.s = reduce_lanes<kLanes>(part.s, add);
-    if constexpr (RowPart::kHasEntropy) part.entropy = reduce_lanes<kLanes>(part.entropy, add);
+    part.s = add_lanes<kLanes>(part.s);
+    if constexpr (RowPart::kHasEntropy) part.entropy = add_lanes<kLanes>(part.entropy);
     if constexpr (RowPart::kHasArgmax) {
       const auto lower = [](u32 a, u32 b) { return min(a, b); };
       part.argmax = reduce_lanes<kLanes>(held.class_of(part.argmax), lower);

@@ -12,8 +12,8 @@ __device__ __forceinline__ float exp2_fast(float x) {
 }
 
 // 2^(high + low) to 1.2 * 2^-24, without the special function unit, of high in [-126, 126] and a
-// low that is smaller than its last place.
-__device__ __forceinline__ float exp2_exact(float high, float low) {
+// low that is smaller than its last place. -0 costs no instruction.
+__device__ __forceinline__ float exp2_exact(float high, float low = -0.f) {
   constexpr float kRound = 12582912;  // 1.5 * 2^23: adding it rounds to an integer
   const float shifted = high + kRound;
   const float f = (high - (shifted - kRound)) + low;

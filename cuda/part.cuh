@@ -97,7 +97,6 @@ __device__ __forceinline__ Part<Target, kOptions> merge_lanes(const Part<Target,
                                                               const Squash<kOptions>& squash) {
   using RowPart = Part<Target, kOptions>;
   if constexpr (kLanes == 1) return part;
-  const auto add = [](float a, float b) { return a + b; };
   const auto larger = [](float a, float b) { return fmaxf(a, b); };
   RowPart sum;
   sum.largest = reduce_lanes<kLanes>(part.largest, larger);
@@ -106,17 +105,17 @@ __device__ __forceinline__ Part<Target, kOptions> merge_lanes(const Part<Target,
   const bool leaves_out = first_of_lanes<kLanes>(top);
   const float reference = squash.reference(sum.largest);
   const float f = top ? 1 : squash.power_exact(part.largest, reference);
-  sum.s = reduce_lanes<kLanes>(leaves_out ? part.s : (part.s + 1) * f, add);
+  sum.s = add_lanes<kLanes>(leaves_out ? part.s : (part.s + 1) * f);
   if constexpr (RowPart::kHasEntropy || RowPart::kHasTarget) {
     const float shift = top ? 0 : squash.distance(part.largest, reference);
     if constexpr (RowPart::kHasEntropy) {
       const float moved = top ? part.entropy : f * (part.entropy - shift * (part.s + 1));
-      sum.entropy = reduce_lanes<kLanes>(f == 0 ? 0 : moved, add);
+      sum.entropy = add_lanes<kLanes>(f == 0 ? 0 : moved);
     }
     if constexpr (RowPart::kHasTarget) {
       const float moved = RowPart::shifted(squash, part.largest, part.mass, shift);
-      sum.distance = reduce_lanes<kLanes>(part.distance - moved, add);
-      sum.mass = reduce_lanes<kLanes>(part.mass, add);
+      sum.distance = add_lanes<kLanes>(part.distance - moved);
+      sum.mass = add_lanes<kLanes>(part.mass);
     }
   }
   if constexpr (RowPart::kHasArgmax) {

@@ -144,7 +144,7 @@ struct Squash {
   // The same as exp(t) to little more than the error of t, for what a whole part is multiplied by.
   __device__ __forceinline__ float power_exact(float x, float reference) const {
     const float y = log2_power(x, reference);
-    return y < -126 ? 0 : exp2_exact(y, 0);
+    return y < -126 ? 0 : exp2_exact(y);
   }
   // The same of the difference of two references.
   __device__ __forceinline__ float t_of(float difference) const {

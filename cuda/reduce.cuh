@@ -29,13 +29,28 @@ __device__ __forceinline__ T reduce_lanes(T value, Combine combine) {
   return value;
 }
 
+// The sum over groups of `kLanes` neighbouring lanes, as `reduce_lanes`: in double, so that it is
+// rounded once. Where one addend is far above the others, each level would round them alike.
+template <u32 kLanes = kWarp>
+__device__ __forceinline__ float add_lanes(float value) {
+  const auto add = [](double a, double b) { return a + b; };
+  return static_cast<float>(reduce_lanes<kLanes>(static_cast<double>(value), add));
+}
+
+// The lanes of the warp before this one, as bits.
+__device__ __forceinline__ u32 lanes_before() {
+  u32 mask;
+  asm("mov.u32 %0, %%lanemask_lt;" : "=r"(mask));
+  return mask;
+}
+
 // Whether a lane is the first of its group of `kLanes` neighbours to say yes. All lanes of the warp
 // take part.
 template <u32 kLanes = kWarp>
 __device__ __forceinline__ bool first_of_lanes(bool yes) {
-  const u32 lane = threadIdx.x % kWarp;
-  const u32 before = __ballot_sync(kAllLanes, yes) & ((1u << lane) - 1);
-  return yes && before >> (lane - lane % kLanes) == 0;
+  const u32 begin = threadIdx.x % kWarp / kLanes * kLanes;
+  const u32 before = __ballot_sync(kAllLanes, yes) & lanes_before();
+  return yes && before >> begin == 0;
 }
 
 // Room for values in shared memory, of a type that may have constructors.

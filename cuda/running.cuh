@@ -1,4 +1,4 @@
-// The sums of a thread over elements of a row, as they come.
+// The sums of a thread over elements of a row or of a column, as they come.
 #pragma once
 #include "part.cuh"
 
@@ -21,23 +21,37 @@ struct Carried {
   __device__ __forceinline__ float value() const { return is_finite(sum) ? sum + low : sum; }
 };
 
+// A sum of few addends.
+struct Few {
+  float sum = 0;
+
+  __device__ __forceinline__ void add(float x) { sum += x; }
+  __device__ __forceinline__ void scale(float f) { sum *= f; }
+  __device__ __forceinline__ float value() const { return sum; }
+};
+
 // What a thread knows of the elements that it has added. What the options do not ask for stays 0.
 //
-// Its sums are relative to a logit that was the largest once, and is at most 1 behind the one that
-// is. So they move seldom: to move at each new maximum would add up roundings where logits rise. If
-// there are logits that little apart, s is not small, and neither are its roundings allowed to be.
-template <class Target, u32 kOptions>
+// Its sums are relative to a logit that was the largest once, and is at most `kReach` behind the
+// one that is. So sums of many elements move seldom: to move at each new maximum would add up
+// roundings where logits rise. If there are logits that little apart, s is not small, and neither
+// are its roundings allowed to be.
+//
+// kMany: of any number of elements; else of so few that plain sums will do.
+template <class Target, u32 kOptions, bool kMany = true>
 struct Running : FirstMaximum<Part<Target, kOptions>::kHasArgmax>,
                  FirstTarget<Part<Target, kOptions>::kHasBest> {
   using RowPart = Part<Target, kOptions>;
-  static constexpr float kReach = 1;  // how far the largest logit may be ahead of the reference
+  using Sum = typename Either<kMany, Carried, Few>::Type;
+  static constexpr float kReach = kMany ? 1 : 0;  // of the largest logit ahead of the reference
 
   float largest = -infinity();
   float reference;  // what Squash::distance needs of the logit
   u32 maxima = 0;   // elements that are the largest
-  Carried s;        // sum(e) of the others
-  Carried entropy, distance, mass;
+  Sum s;            // sum(e) of the others
+  Sum entropy, distance, mass;
 
+  Running() = default;
   __device__ __forceinline__ explicit Running(const Squash<kOptions>& squash)
       : reference(squash.reference(-infinity())) {}
 
@@ -55,7 +69,7 @@ struct Running : FirstMaximum<Part<Target, kOptions>::kHasArgmax>,
     if constexpr (RowPart::kHasEntropy) {
       entropy.add(-shift * (s.value() + joins));
       entropy.scale(f);
-      if (f == 0) entropy = Carried();
+      if (f == 0) entropy = Sum();
     }
     if constexpr (RowPart::kHasTarget) {
       const float known = mass.value();
@@ -71,7 +85,7 @@ struct Running : FirstMaximum<Part<Target, kOptions>::kHasArgmax>,
     const float to = squash.reference(largest);
     const bool there = to == reference;  // perhaps both are infinite
     const float ahead = there ? 0 : squash.t_of(to - reference);
-    const float f = there ? 1 : exp2_exact(squash.log2_power_of(reference - to), 0);
+    const float f = there ? 1 : exp2_exact(squash.log2_power_of(reference - to));
     const float others = s.value() * f, count = static_cast<float>(maxima);
     RowPart part;
     part.largest = largest;

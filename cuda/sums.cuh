@@ -25,18 +25,36 @@ struct Adder {
     if constexpr (kOptions & kClassWeights) weights_alignment = span.alignment(p.class_weights);
   }
 
-  // What a chunk adds. Chains of few additions, each in an order of its own.
+  // What a chunk of at most 32 elements adds, in short chains: a large addend rounds all that
+  // follow it, and may round them alike. What is added to -0 costs no instruction.
   struct Chunk {
+    static constexpr u32 kVectors = 32 / N;
     float s[4] = {0, 0, 0, 0}, entropy[2] = {0, 0};
-    float distance = 0, mass = 0;
+    float distance[8], mass[8];
 
-    __device__ __forceinline__ float others() const { return (s[0] + s[1]) + (s[2] + s[3]); }
+    __device__ __forceinline__ Chunk() {
+#pragma unroll
+      for (u32 i = 0; i < 8; i++) distance[i] = mass[i] = -0.f;
+    }
+    template <u32 kCount>
+    static __device__ __forceinline__ float sum(const float (&chains)[kCount]) {
+      float x[kCount];
+#pragma unroll
+      for (u32 i = 0; i < kCount; i++) x[i] = chains[i];
+#pragma unroll
+      for (u32 count = kCount / 2; count > 0; count /= 2) {
+#pragma unroll
+        for (u32 i = 0; i < count; i++) x[i] = x[2 * i] + x[2 * i + 1];
+      }
+      return x[0];
+    }
   };
 
   // Adds full vectors j, j + stride, ..., with signs flipped where k < 0.
   template <u32 kVectors>
   __device__ __forceinline__ void add(RowRunning& sums, const uint4 (&v)[kVectors], i32 j,
                                       i32 stride) const {
+    static_assert(kVectors <= Chunk::kVectors, "one chunk");
     uint4 top = v[0];
 #pragma unroll
     for (u32 k = 1; k < kVectors; k++) top = max<Logit>(top, v[k]);
@@ -56,7 +74,7 @@ struct Adder {
         target<false>(sums, u, span.element(j + static_cast<i32>(k) * stride));
       }
 #pragma unroll
-      for (u32 i = 0; i < N; i++) one(sums, chunk, x[i], u[i], i);
+      for (u32 i = 0; i < N; i++) one(sums, chunk, x[i], u[i], k * N + i);
     }
     close(sums, chunk);
   }
@@ -75,17 +93,22 @@ struct Adder {
     RowRunning sums(squash);
     sums.largest = part.largest = largest;
     sums.reference = squash.reference(largest);
-    Chunk chunk;
+    float s = -0.f, entropy = -0.f;
 #pragma unroll
-    for (u32 k = 0; k < kVectors; k++) {
-      float x[N];
-      unpack<Logit>(v[k], x);
+    for (u32 begin = 0; begin < kVectors; begin += Chunk::kVectors) {
+      Chunk chunk;
 #pragma unroll
-      for (u32 i = 0; i < N; i++) powers[k][i] = one(sums, chunk, x[i], 0, i);
+      for (u32 k = begin; k < kVectors && k < begin + Chunk::kVectors; k++) {
+        float x[N];
+        unpack<Logit>(v[k], x);
+#pragma unroll
+        for (u32 i = 0; i < N; i++) powers[k][i] = one(sums, chunk, x[i], 0, i);
+      }
+      s += Chunk::sum(chunk.s);
+      entropy += Chunk::sum(chunk.entropy);
     }
-    const float maxima = static_cast<float>(sums.maxima) - (leaves_out ? 1 : 0);
-    part.s = chunk.others() + maxima;
-    if constexpr (RowPart::kHasEntropy) part.entropy = chunk.entropy[0] + chunk.entropy[1];
+    part.s = s + static_cast<float>(static_cast<i32>(sums.maxima - (leaves_out ? 1 : 0)));
+    if constexpr (RowPart::kHasEntropy) part.entropy = entropy;
     return part;
   }
 
@@ -188,7 +211,7 @@ struct Adder {
     return first;
   }
 
-  // The result is the exponential.
+  // `i`: the number of the element in the chunk. The result is the exponential.
   __device__ __forceinline__ float one(RowRunning& sums, Chunk& chunk, float x, float u,
                                        u32 i) const {
     const float t = squash.distance(x, sums.reference);
@@ -197,18 +220,18 @@ struct Adder {
     add_or_count(x, sums.largest, e, chunk.s[i % 4], sums.maxima);
     if constexpr (RowPart::kHasEntropy) chunk.entropy[i % 2] -= e == 0 ? 0 : t * e;
     if constexpr (RowPart::kHasTarget) {
-      chunk.distance -= u == 0 ? 0 : t * u;
-      chunk.mass += u;
+      chunk.distance[i / 4] -= u == 0 ? 0 : t * u;
+      chunk.mass[i / 4] += u;
     }
     return e;
   }
 
   __device__ __forceinline__ void close(RowRunning& sums, const Chunk& chunk) const {
-    sums.s.add(chunk.others());
-    if constexpr (RowPart::kHasEntropy) sums.entropy.add(chunk.entropy[0] + chunk.entropy[1]);
+    sums.s.add(Chunk::sum(chunk.s));
+    if constexpr (RowPart::kHasEntropy) sums.entropy.add(Chunk::sum(chunk.entropy));
     if constexpr (RowPart::kHasTarget) {
-      sums.distance.add(chunk.distance);
-      sums.mass.add(chunk.mass);
+      sums.distance.add(Chunk::sum(chunk.distance));
+      sums.mass.add(Chunk::sum(chunk.mass));
     }
   }
 };

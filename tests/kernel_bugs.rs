@@ -124,6 +124,7 @@ fn suite() -> Vec<(&'static str, Probe)> {
         ("invalid targets", Box::new(invalid_targets)),
         ("far rows", Box::new(far_rows)),
         ("a long row", held(long_row(), Outputs::LOSS, How { threads: 32, ..How::default() })),
+        ("lanes that add little", held(small_lanes(), gradient, How::default())),
     ]
 }
 
@@ -167,6 +168,18 @@ fn long_row() -> Case {
     let mut logits = vec![-6.5; classes];
     logits[..32 * 4].iter_mut().step_by(4).for_each(|x| *x = 0.0);
     Case::new(problem, 1, logits, 13).targets(&[4])
+}
+
+/// Two maxima in the first lane, and wherever their sum meets that of other lanes and warps, less
+/// than half of its last place.
+fn small_lanes() -> Case {
+    let mut logits = vec![f64::NEG_INFINITY; 512];
+    logits[..2].fill(0.0);
+    for thread in [1, 2, 4, 8, 16, 32, 64] {
+        logits[4 * thread] = (0.49 / 2f64.powi(23)).ln();
+    }
+    let problem = Problem::new(DType::F32, logits.len()).reduction(Reduction::None);
+    Case::new(problem, 1, logits, 14).targets(&[1])
 }
 
 /// The same for the kernel of columns.

@@ -102,6 +102,30 @@ fn options_in_combination() {
     check_matrix("options", &Matrix::options(), true);
 }
 
+/// What by chance was found beyond its bound: two maxima besides the first, in warps of their own,
+/// and so many classes 8 behind them that where warps and CTAs merged, each sum was rounded up.
+#[test]
+fn maxima_in_other_warps_beside_a_few_smaller_classes() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let matrix = Matrix::sizes();
+    let choice = Choice {
+        classes: matrix.classes.iter().position(|sizes| sizes[0] == 16_383).unwrap(),
+        kernel: 8,
+        geometry: 2,
+        targets: 4,
+        logits_offset: 6,
+        dlogits_offset: 6,
+        schedules: 1,
+        shape: 3,
+        in_place: 1,
+        gap: 1,
+        ..Choice::default()
+    };
+    check_setting(&matrix.setting(choice, 1_795_396_371_821_651_767), false);
+}
+
 /// Every option alone, as a change to a plain problem.
 fn options() -> Vec<(&'static str, Problem)> {
     let plain = Problem::new(DType::BF16, 1000).reduction(Reduction::None);

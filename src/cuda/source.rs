@@ -11,7 +11,6 @@ macro_rules! files {
 pub const FILES: &[(&str, &str)] = files![
     "cast.cu",
     "cluster.cuh",
-    "column.cuh",
     "columns.cu",
     "columns.cuh",
     "count.cu",

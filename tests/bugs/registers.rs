@@ -62,7 +62,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "a row without a beginning in its warp",
         "lanes of 4",
-        ["return yes && before >> (lane - lane % kLanes) == 0;", "return yes && before == 0;"],
+        ["return yes && before >> begin == 0;", "return yes && before >> 0 * begin == 0;"],
         WRONG,
     ),
     bug(

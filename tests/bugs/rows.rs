@@ -212,6 +212,15 @@ pub const BUGS: &[Bug] = &[
         ["times(all.z_loss, scales.z_loss)", "times(all.z_loss, scales.cross_entropy)"],
         WRONG,
     ),
+    bug(
+        "each sum of two lanes is rounded",
+        "stream",
+        [
+            "reduce_lanes<kLanes>(static_cast<double>(value), add)",
+            "reduce_lanes<kLanes>(value, add)",
+        ],
+        WRONG,
+    ),
     bug("the last place of sums is forgotten", "stream", ["low += x - (next - sum);", ";"], WRONG),
     bug(
         "moved sums keep their size",
@@ -222,7 +231,7 @@ pub const BUGS: &[Bug] = &[
     bug(
         "sums never move",
         "stream",
-        ["static constexpr float kReach = 1;", "static constexpr float kReach = 1e30f;"],
+        ["kReach = kMany ? 1 : 0;", "kReach = kMany ? 1e30f : 0;"],
         WRONG,
     ),
     bug(
