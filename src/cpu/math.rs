@@ -44,7 +44,7 @@ const EXP2: [f32; 6] =
     [1.532_949_5e-4, 1.339_096e-3, 9.618_498e-3, 5.550_359_6e-2, 2.402_264_8e-1, 6.931_472e-1];
 
 /// 1.5 * 2^23: adding it rounds a small `f32` to an integer, which then is in the low bits.
-const ROUND: f32 = 12_582_912.0;
+pub(super) const ROUND: f32 = 12_582_912.0;
 
 /// A factor that an `f32` is too short for.
 #[derive(Clone, Copy, Debug)]

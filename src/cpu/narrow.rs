@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::Pass;
 use super::chunk::GROUP;
 use super::columns::{read, write};
-use super::gradient::{Gradient, Terms};
+use super::gradient::Gradient;
 use super::kernel::{Kernel, RowOutputs, Softmax, Target, Totals, Wide};
 use super::math::Exponential;
 use super::memory::{self, Row};
@@ -361,7 +361,7 @@ impl Kernel<'_> {
         let classes = self.problem.classes;
         let mut factor = Lanes([0.0; LANES]);
         let mut of_u = Lanes([0.0; LANES]);
-        let mut terms = [const { None::<Terms> }; LANES];
+        let mut at_target = [0.0; LANES];
         for lane in batch.all(Kind::Ordinary) {
             let (softmax, mass) = (softmaxes.each[lane], softmaxes.mass[lane]);
             let (row, largest) = (batch.rows.start + lane, softmaxes.largest.0[lane]);
@@ -371,7 +371,9 @@ impl Kernel<'_> {
                 continue;
             }
             (factor.0[lane], of_u.0[lane]) = (own.factor, -own.of_u);
-            terms[lane] = Some(own);
+            if let Target::Class(class) = batch.targets[lane] {
+                at_target[lane] = self.at_target(s, &own, class, scratch.e[class].0[lane]);
+            }
         }
         let weights = match self.class_weights {
             _ if self.problem.targets_are_probabilities() => {
@@ -402,22 +404,10 @@ impl Kernel<'_> {
             }
             s.store(block, &mut g.0);
         }
-        for (lane, terms) in terms.iter().enumerate() {
-            let Some(terms) = terms else { continue };
+        for lane in batch.all(Kind::Ordinary) {
             match batch.targets[lane] {
-                Target::Class(class) => {
-                    let value = self.at_target(s, terms, class, scratch.e[class].0[lane]);
-                    scratch.g[class].0[lane] = value;
-                }
-                Target::Probabilities(_) => {
-                    for class in 0..classes {
-                        let (e, u) = (scratch.e[class].0[lane], scratch.u[class].0[lane]);
-                        if e == terms.largest && u != 0.0 {
-                            let mass = softmaxes.mass[lane];
-                            scratch.g[class].0[lane] = terms.at_maximum(mass, u.into());
-                        }
-                    }
-                }
+                Target::Class(class) => scratch.g[class].0[lane] = at_target[lane],
+                Target::Probabilities(_) => self.at_maxima(batch, lane, softmaxes, scratch),
             }
         }
         if self.squash.has_slopes() {
@@ -439,6 +429,21 @@ impl Kernel<'_> {
             let (softmax, mass) = (softmaxes.each[lane], softmaxes.mass[lane]);
             let (columns, kept) = (0..classes, None);
             s.call(Gradient { kernel: self, row, columns, target, softmax, mass, scratch, kept });
+        }
+    }
+
+    /// Corrects the gradient of a row of probabilities at its maxima.
+    #[inline(always)]
+    fn at_maxima(&self, batch: &Batch, lane: usize, softmaxes: &Softmaxes, scratch: &mut Scratch) {
+        let largest = softmaxes.largest.0[lane];
+        for class in 0..self.problem.classes {
+            let (e, u) = (scratch.e[class].0[lane], scratch.u[class].0[lane]);
+            if e == largest && u != 0.0 {
+                let (row, mass) = (batch.rows.start + lane, softmaxes.mass[lane]);
+                let (target, softmax) = (batch.targets[lane], softmaxes.each[lane]);
+                let terms = self.terms(row, target, softmax, mass, largest);
+                scratch.g[class].0[lane] = terms.at_maximum(mass, u.into());
+            }
         }
     }
 }

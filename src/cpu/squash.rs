@@ -6,7 +6,7 @@
 use std::f64::consts::LOG2_E;
 use std::slice;
 
-use super::math::{Exponential, Factor, MAX_ABOVE, MAX_EXPONENT, SoftCap};
+use super::math::{Exponential, Factor, MAX_ABOVE, MAX_EXPONENT, ROUND, SoftCap};
 use super::simd::{LANES, Lanes, Simd, Vectorised};
 use crate::Problem;
 
@@ -120,11 +120,12 @@ impl Squash {
         Exponential::new(s, self.factor, reference)
     }
 
-    /// The reference for rows with this largest y, so coarse that most chunks of a row have the same.
+    /// The reference for rows with this largest y: a multiple of [`MAX_ABOVE`], so that most chunks of a
+    /// row have the same.
     #[inline(always)]
     pub fn reference(&self, y: f32) -> f32 {
         let exponent = (y * self.factor.high).clamp(-MAX_EXPONENT, MAX_EXPONENT);
-        (exponent / MAX_ABOVE).floor() * MAX_ABOVE
+        (exponent / MAX_ABOVE + ROUND - ROUND) * MAX_ABOVE
     }
 
     /// dz/dx where it is the same for every logit; 1 where [`Squash::apply`] gives it.

@@ -110,6 +110,10 @@ impl Simd for Avx2 {
             _mm_sfence();
         }
 
+        fn transpose(x: &mut [[f32; 8]; 8]) {
+            transpose(x);
+        }
+
         fn splat(x: f32) -> __m256 {
             _mm256_set1_ps(x)
         }
@@ -196,5 +200,30 @@ unsafe fn upper(x: __m256) -> __m256i {
         let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
         let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
         _mm256_srli_epi32::<16>(_mm256_blendv_epi8(rounded, quiet, is_nan))
+    }
+}
+
+/// By pairs of numbers, then of pairs, then of halves.
+#[inline(always)]
+pub(super) unsafe fn transpose(x: &mut [[f32; 8]; 8]) {
+    // SAFETY: see above.
+    unsafe {
+        let load = |row: usize| _mm256_loadu_ps(x[row].as_ptr());
+        let (a, b, c, d) = (load(0), load(1), load(2), load(3));
+        let (e, f, g, h) = (load(4), load(5), load(6), load(7));
+        let (ab0, ab1) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (cd0, cd1) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        let (ef0, ef1) = (_mm256_unpacklo_ps(e, f), _mm256_unpackhi_ps(e, f));
+        let (gh0, gh1) = (_mm256_unpacklo_ps(g, h), _mm256_unpackhi_ps(g, h));
+        let quads = [
+            (_mm256_shuffle_ps::<0x44>(ab0, cd0), _mm256_shuffle_ps::<0x44>(ef0, gh0)),
+            (_mm256_shuffle_ps::<0xee>(ab0, cd0), _mm256_shuffle_ps::<0xee>(ef0, gh0)),
+            (_mm256_shuffle_ps::<0x44>(ab1, cd1), _mm256_shuffle_ps::<0x44>(ef1, gh1)),
+            (_mm256_shuffle_ps::<0xee>(ab1, cd1), _mm256_shuffle_ps::<0xee>(ef1, gh1)),
+        ];
+        for (row, (low, high)) in quads.into_iter().enumerate() {
+            _mm256_storeu_ps(x[row].as_mut_ptr(), _mm256_permute2f128_ps::<0x20>(low, high));
+            _mm256_storeu_ps(x[row + 4].as_mut_ptr(), _mm256_permute2f128_ps::<0x31>(low, high));
+        }
     }
 }

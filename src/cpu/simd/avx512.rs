@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{LANES, Line, Simd, Vectorised};
+use super::{LANES, Line, Simd, Vectorised, avx2};
 
 /// The proof of AVX-512 F, BW and DQ.
 #[derive(Clone, Copy)]
@@ -91,6 +91,10 @@ impl Simd for Avx512 {
 
         fn fence() {
             _mm_sfence();
+        }
+
+        fn transpose(x: &mut [[f32; 8]; 8]) {
+            avx2::transpose(x);
         }
 
         fn splat(x: f32) -> __m512 {

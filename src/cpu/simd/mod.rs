@@ -67,6 +67,16 @@ pub(crate) trait Simd: Copy {
     fn stream(self, from: &[Line], to: &mut [Line]);
     fn fence(self);
 
+    /// Exchanges rows and columns.
+    #[inline(always)]
+    fn transpose(self, x: &mut [[f32; 8]; 8]) {
+        for row in 1..8 {
+            for column in 0..row {
+                (x[row][column], x[column][row]) = (x[column][row], x[row][column]);
+            }
+        }
+    }
+
     fn splat(self, x: f32) -> Self::V;
     /// The first lane.
     fn first(self, a: Self::V) -> f32;

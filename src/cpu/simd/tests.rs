@@ -409,3 +409,26 @@ fn the_best_instruction_set_is_the_last() {
     assert_eq!(names.last(), Some(&InstructionSet::best().name()));
     println!("{names:?}");
 }
+
+#[test]
+fn tiles_are_transposed() {
+    #[derive(Clone, Copy)]
+    struct Test;
+    impl Vectorised for Test {
+        type Output = ();
+        fn run<S: Simd>(self, s: S) {
+            let number = |row: usize, column: usize| (8 * row + column) as f32;
+            let mut tile = [[0.0; 8]; 8];
+            for (row, tile) in tile.iter_mut().enumerate() {
+                for (column, x) in tile.iter_mut().enumerate() {
+                    *x = number(row, column);
+                }
+            }
+            s.transpose(&mut tile);
+            for (row, tile) in tile.iter().enumerate() {
+                assert!(tile.iter().enumerate().all(|(column, &x)| x == number(column, row)));
+            }
+        }
+    }
+    on_all(Test);
+}
