@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
-use super::kernel::{Kernel, Scale, Totals, segments};
+use super::kernel::{Kernel, Scale, Totals};
 use super::parallel::{Queue, Threads};
 use super::scratch::{Kept, Scratch, Slots};
 use super::simd::{Simd, Vectorised};
 use super::split::{self, Split};
+use super::sums::segments;
 use super::{Processor, memory, times};
 use crate::call::Call;
 use crate::{Denominator, EmptyMean, Error, Problem, Reduction, Result};

@@ -3,36 +3,41 @@
 use std::ops::Range;
 
 use super::chunk::{self, COLUMNS};
-use super::kernel::{Kernel, Softmax, Target};
+use super::finish::{Rows, Softmax};
+use super::kernel::{Kernel, Target};
 use super::math::{HEADROOM, MAX_ABOVE};
 use super::memory;
 use super::scratch::{Kept, Scratch};
 use super::simd::{LANES, Lanes, Simd, Vectorised};
 use super::writer::Numbers;
 
-/// What the classes of a row share: the gradient is `factor` e - `of_u` u, where e are exponentials and
-/// u the probabilities, or the weights of label smoothing.
-pub(super) struct Terms {
-    pub factor: f32,
-    pub of_u: f32,
+/// What the classes of rows share: the gradient is `factor` e - `of_u` u, where e are exponentials and u
+/// the probabilities, or the weights of label smoothing.
+pub(super) struct Terms<const N: usize = 1> {
+    pub factor: [f32; N],
+    pub of_u: [f32; N],
     /// The exponential of the largest logit.
-    pub largest: f32,
+    pub largest: [f32; N],
     /// Whether exponentials are first multiplied by [`LOWERED`], because the factor would be too small
     /// for an `f32`.
-    pub lowered: bool,
+    pub lowered: [bool; N],
     /// Whether those can be used that were kept: no result can be so small that it depends on the
     /// reference.
-    pub ordinary: bool,
+    pub ordinary: [bool; N],
     /// Upstream gradient, times the row's weight, over the denominator.
-    unit: f64,
+    unit: [f64; N],
     /// Factor of p that comes from the z-loss.
-    z_part: f64,
+    z_part: [f64; N],
+    /// Sum of exp(z - z(m)) without one maximum.
+    s: [f64; N],
+    /// sum(u) of probability targets.
+    mass: [f64; N],
+    /// What the class of the target adds to its u.
+    hit: [f64; N],
+    /// What label smoothing adds to u of a class of weight 1.
+    even: [f64; N],
     /// dz/dx, where it is the same for all classes; else 1.
     slope: f64,
-    /// Sum of exp(z - z(m)) without one maximum.
-    s: f64,
-    /// What label smoothing adds to u of a class of weight 1.
-    even: f64,
 }
 
 /// Brings the largest exponential that there can be to about 1.
@@ -41,13 +46,15 @@ const LOWERED: f32 = 1.0 / (1u128 << (HEADROOM + MAX_ABOVE as i32)) as f32;
 impl Kernel<'_> {
     #[inline(always)]
     fn write_gradient<S: Simd>(&self, s: S, work: Gradient) {
-        let Gradient { row, columns, target, softmax, mass, scratch, kept, .. } = work;
+        let Gradient { row, columns, target, softmax, scratch, kept, .. } = work;
         let Some(dlogits) = self.call.dlogits else { return };
         let dlogits = dlogits.row(row, self.call.inner);
         let logits = self.call.logits.row(row, self.call.inner);
-        let reference = self.squash.reference(softmax.y);
+        let reference = self.squash.reference(softmax.y[0]);
         let exponential = self.squash.exponential(s, reference);
-        let terms = self.terms(row, target, softmax, mass, exponential.of(s, softmax.y));
+        let (rows, largest) = (self.one_row(row, target), [exponential.of(s, softmax.y[0])]);
+        let terms = self.terms(&rows, &softmax, &largest);
+        let (factor, of_u) = (terms.factor[0], terms.of_u[0]);
         let smoothing = self.problem.label_smoothing;
         let is_class = matches!(target, Target::Class(_));
         let plain = is_class && smoothing == 0.0 && !self.squash.has_slopes();
@@ -55,8 +62,8 @@ impl Kernel<'_> {
             let blocks = len.div_ceil(LANES);
             let Scratch { y, e, g, u, slope: slopes, writer } = &mut *scratch;
             let (y, g, u) = (&mut y[..blocks], &mut g[..blocks], &mut u[..blocks]);
-            let kept =
-                kept.filter(|kept| terms.ordinary && kept.references[first / COLUMNS] == reference);
+            let kept = kept
+                .filter(|kept| terms.ordinary[0] && kept.references[first / COLUMNS] == reference);
             let (e, slopes) = match kept {
                 Some(kept) => {
                     let blocks = first / LANES..first / LANES + blocks;
@@ -66,17 +73,16 @@ impl Kernel<'_> {
                     let (e, slopes) = (&mut e[..blocks], &mut slopes[..blocks]);
                     self.load(s, softmax.shift, logits, first, len, y, slopes);
                     chunk::exponentials(s, &exponential, y, e);
-                    if terms.lowered {
+                    if terms.lowered[0] {
                         chunk::scale(s, LOWERED, e);
                     }
                     (&*e, &*slopes)
                 }
             };
-            let factor = terms.factor;
             let special = match target {
                 Target::Class(class) if (first..first + len).contains(&class) => {
                     let at = class - first;
-                    Some((at, self.at_target(s, &terms, class, chunk::get(e, at))))
+                    Some((at, self.at_target(s, &rows, &terms, &[chunk::get(e, at)])[0]))
                 }
                 _ => None,
             };
@@ -87,14 +93,14 @@ impl Kernel<'_> {
             match (target, self.class_weights) {
                 (Target::Probabilities(q), _) => {
                     self.mix(s, q, first, len, u);
-                    chunk::less_weighted(s, e, factor, u, terms.of_u, g);
-                    at_maxima(s, mass, &terms, e, u, g);
+                    chunk::less_weighted(s, e, factor, u, of_u, g);
+                    at_maxima(s, &terms, e, u, g);
                 }
                 (Target::Class(_), Some(weights)) if smoothing != 0.0 => {
                     weights.load(s, first, len, 0.0, u);
-                    chunk::less_weighted(s, e, factor, u, terms.of_u, g);
+                    chunk::less_weighted(s, e, factor, u, of_u, g);
                 }
-                (Target::Class(_), _) => chunk::less(s, e, factor, terms.of_u, g),
+                (Target::Class(_), _) => chunk::less(s, e, factor, of_u, g),
             }
             if let Some((at, value)) = special {
                 chunk::set(g, at, value);
@@ -125,68 +131,120 @@ impl Kernel<'_> {
         }
     }
 
-    /// The terms of a counted row with a softmax. `mass` is sum(u) of probability targets, `largest` the
-    /// exponential of the largest logit.
+    /// The terms of rows with a softmax. `largest`: the exponentials of their largest logits.
     #[inline(always)]
-    pub(super) fn terms(
+    pub(super) fn terms<const N: usize>(
         &self,
-        row: usize,
-        target: Target,
-        softmax: Softmax,
-        mass: f64,
-        largest: f32,
-    ) -> Terms {
-        let upstream = self.call.dloss.map_or(1.0, |dloss| {
-            f64::from(memory::get::<f32>(dloss.data, if dloss.per_row { row } else { 0 }))
-        });
-        let unit = upstream * self.scale.cross_entropy * self.row_weight(row);
-        let z_part = match self.problem.z_loss {
-            0.0 => 0.0,
-            factor => upstream * self.scale.z_loss * 2.0 * factor * softmax.lse,
-        };
+        rows: &Rows<N>,
+        softmax: &Softmax<N>,
+        largest: &[f32; N],
+    ) -> Terms<N> {
+        let (problem, smoothing) = (self.problem, self.problem.label_smoothing);
+        let mut upstream = [1.0; N];
+        if let Some(dloss) = self.call.dloss {
+            for (row, upstream) in upstream[..rows.len].iter_mut().enumerate() {
+                let row = if dloss.per_row { rows.first + row } else { 0 };
+                *upstream = memory::get::<f32>(dloss.data, row).into();
+            }
+        }
+        let (mut unit, mut z_part) = ([0.0; N], [0.0; N]);
+        for row in 0..N {
+            unit[row] = upstream[row] * self.scale.cross_entropy;
+            if problem.z_loss != 0.0 {
+                let factor = 2.0 * problem.z_loss * softmax.lse[row];
+                z_part[row] = upstream[row] * self.scale.z_loss * factor;
+            }
+        }
+        if self.call.row_weights.is_some() {
+            for (row, unit) in unit[..rows.len].iter_mut().enumerate() {
+                *unit *= self.row_weight(rows.first + row);
+            }
+        }
+        let (mut hit, mut even) = ([0.0; N], [0.0; N]);
+        let (mut of_p, mut of_u) = ([0.0; N], [0.0; N]);
+        for row in 0..N {
+            if problem.targets_are_probabilities() {
+                of_p[row] = unit[row] * softmax.mass[row] + z_part[row];
+                of_u[row] = unit[row];
+            } else {
+                hit[row] = unit[row] * (1.0 - smoothing) * rows.weights[row];
+                even[row] = unit[row] * smoothing / problem.classes as f64;
+                of_p[row] = hit[row] + even[row] * self.weight_sum + z_part[row];
+                of_u[row] = even[row];
+            }
+        }
+
         let slope = self.squash.constant_slope();
-        let even = unit * self.problem.label_smoothing / self.problem.classes as f64;
-        let (of_p, of_u) = match target {
-            Target::Probabilities(_) => (unit * mass + z_part, unit),
-            Target::Class(class) => (self.hit(unit, class) + even * self.weight_sum + z_part, even),
-        };
-        let factor = of_p * slope / ((1.0 + softmax.s) * f64::from(largest));
-        let lowered = factor.abs() < 2f64.powi(-100);
-        let by = if lowered { LOWERED } else { 1.0 };
-        Terms {
-            factor: (factor / f64::from(by)) as f32,
-            of_u: (of_u * slope) as f32,
-            largest: largest * by,
-            lowered,
-            ordinary: !lowered && factor.abs() < 2f64.powi(-30),
+        let mut terms = Terms {
+            factor: [0.0; N],
+            of_u: [0.0; N],
+            largest: *largest,
+            lowered: [false; N],
+            ordinary: [false; N],
             unit,
             z_part,
-            slope,
             s: softmax.s,
+            mass: softmax.mass,
+            hit,
             even,
+            slope,
+        };
+        for row in 0..N {
+            let norm = (1.0 + softmax.s[row]) * f64::from(largest[row]);
+            let factor = of_p[row] * slope / norm;
+            let lowered = factor.abs() < 2f64.powi(-100);
+            let by = if lowered { LOWERED } else { 1.0 };
+            terms.factor[row] = (factor / f64::from(by)) as f32;
+            terms.of_u[row] = (of_u[row] * slope) as f32;
+            terms.largest[row] *= by;
+            terms.lowered[row] = lowered;
+            terms.ordinary[row] = !lowered && factor.abs() < 2f64.powi(-30);
         }
+        terms
     }
 
-    /// What the class of the target adds to its u.
-    #[inline(always)]
-    fn hit(&self, unit: f64, class: usize) -> f64 {
-        unit * (1.0 - self.problem.label_smoothing) * self.class_weight(class)
-    }
-
-    /// The gradient at the class of the target, before slopes, from its exponential: at a maximum,
+    /// The gradients at the classes of targets, before slopes, from their exponentials: at a maximum,
     /// p - 1 is formed without cancellation.
     #[inline(always)]
-    pub(super) fn at_target<S: Simd>(&self, s: S, terms: &Terms, class: usize, e: f32) -> f32 {
-        let hit = self.hit(terms.unit, class);
-        let even = terms.even * self.class_weight(class);
-        if e == terms.largest {
-            let others = terms.even * self.weight_sum + terms.z_part;
-            (((others - hit * terms.s) / (1.0 + terms.s) - even) * terms.slope) as f32
-        } else {
-            let less = s.splat((-(hit + even) * terms.slope) as f32);
-            s.first(s.mul_add(s.splat(e), s.splat(terms.factor), less))
+    pub(super) fn at_target<const N: usize, S: Simd>(
+        &self,
+        s: S,
+        rows: &Rows<N>,
+        terms: &Terms<N>,
+        e: &[f32; N],
+    ) -> [f32; N] {
+        let (mut near, mut less) = ([0.0; N], [0.0; N]);
+        for row in 0..N {
+            let (hit, even) = (terms.hit[row], terms.even[row] * rows.weights[row]);
+            let others = terms.even[row] * self.weight_sum + terms.z_part[row];
+            let of_p = (others - hit * terms.s[row]) / (1.0 + terms.s[row]);
+            near[row] = ((of_p - even) * terms.slope) as f32;
+            less[row] = (-(hit + even) * terms.slope) as f32;
         }
+        let mut values = mul_add(s, e, &terms.factor, &less);
+        for row in 0..N {
+            values[row] = if e[row] == terms.largest[row] { near[row] } else { values[row] };
+        }
+        values
     }
+}
+
+/// a b + c, rounded as in vectors.
+#[inline(always)]
+fn mul_add<const N: usize, S: Simd>(s: S, a: &[f32; N], b: &[f32; N], c: &[f32; N]) -> [f32; N] {
+    let block = |x: &[f32; N]| {
+        let mut lanes = Lanes([0.0; LANES]);
+        lanes.0[..N].copy_from_slice(x);
+        s.load(&lanes.0)
+    };
+    let (mut a, b, c) = (block(a), block(b), block(c));
+    for (a, (b, c)) in a.as_mut().iter_mut().zip(b.as_ref().iter().zip(c.as_ref())) {
+        *a = s.mul_add(*a, *b, *c);
+    }
+    let (mut lanes, mut result) = (Lanes([0.0; LANES]), [0.0; N]);
+    s.store(a, &mut lanes.0);
+    result.copy_from_slice(&lanes.0[..N]);
+    result
 }
 
 /// Writes the gradient of some columns of a counted row with a softmax.
@@ -196,8 +254,6 @@ pub(super) struct Gradient<'a, 'b> {
     pub columns: Range<usize>,
     pub target: Target,
     pub softmax: Softmax,
-    /// sum(u) of probability targets.
-    pub mass: f64,
     pub scratch: &'a mut Scratch<'b>,
     pub kept: Option<&'a Kept<'b>>,
 }
@@ -214,8 +270,8 @@ impl Vectorised for Gradient<'_, '_> {
 /// The same for probabilities, at all maxima. What is 1 at one class and 0 elsewhere gives the bits of
 /// that class.
 #[inline(always)]
-fn at_maxima<S: Simd>(s: S, mass: f64, terms: &Terms, e: &[Lanes], u: &[Lanes], g: &mut [Lanes]) {
-    let largest = s.splat(terms.largest);
+fn at_maxima<S: Simd>(s: S, terms: &Terms, e: &[Lanes], u: &[Lanes], g: &mut [Lanes]) {
+    let largest = s.splat(terms.largest[0]);
     for ((e, u), g) in e.iter().zip(u).zip(g) {
         let mut any = false;
         for &e in s.load(&e.0).as_ref() {
@@ -225,17 +281,18 @@ fn at_maxima<S: Simd>(s: S, mass: f64, terms: &Terms, e: &[Lanes], u: &[Lanes], 
             continue;
         }
         for ((&e, &u), g) in e.0.iter().zip(&u.0).zip(&mut g.0) {
-            if e == terms.largest && u != 0.0 {
-                *g = terms.at_maximum(mass, u.into());
+            if e == terms.largest[0] && u != 0.0 {
+                *g = terms.at_maximum(0, u.into());
             }
         }
     }
 }
 
-impl Terms {
-    /// The gradient at a maximum, before slopes, for a u of probabilities whose sum is `mass`.
-    pub(super) fn at_maximum(&self, mass: f64, u: f64) -> f32 {
-        let of_u = self.unit * (mass - u - u * self.s);
-        ((of_u + self.z_part) / (1.0 + self.s) * self.slope) as f32
+impl<const N: usize> Terms<N> {
+    /// The gradient at a maximum of a row, before slopes, for a u of probabilities.
+    #[inline(always)]
+    pub(super) fn at_maximum(&self, row: usize, u: f64) -> f32 {
+        let of_u = self.unit[row] * (self.mass[row] - u - u * self.s[row]);
+        ((of_u + self.z_part[row]) / (1.0 + self.s[row]) * self.slope) as f32
     }
 }

@@ -4,6 +4,7 @@
 mod batch;
 mod chunk;
 mod columns;
+mod finish;
 pub(crate) mod float_env;
 mod gradient;
 mod kernel;
@@ -17,6 +18,7 @@ mod scratch;
 pub(crate) mod simd;
 mod split;
 mod squash;
+mod sums;
 mod writer;
 
 pub(crate) use batch::Pass;

@@ -9,11 +9,11 @@ use std::ops::Range;
 use super::Pass;
 use super::chunk::GROUP;
 use super::columns::{read, write};
-use super::gradient::Gradient;
-use super::kernel::{Kernel, RowOutputs, Softmax, Target, Totals, Wide};
+use super::finish::{RowSums, Rows, Softmax};
+use super::gradient::{Gradient, Terms};
+use super::kernel::{Kernel, Target, Totals, Wide};
 use super::math::Exponential;
 use super::memory::{self, Row};
-use super::partial::{Largest, Partial};
 use super::scratch::Scratch;
 use super::simd::{LANES, Lanes, Simd};
 use crate::Outputs;
@@ -23,9 +23,8 @@ pub(super) const NARROW: usize = 63;
 
 /// At most 32 rows.
 struct Batch {
-    rows: Range<usize>,
+    rows: Rows<LANES>,
     kinds: [Kind; LANES],
-    targets: [Target; LANES],
 }
 
 /// What becomes of a row.
@@ -39,15 +38,6 @@ enum Kind {
     Special,
     /// The same, but only its gradient.
     SpecialGradient,
-}
-
-/// The softmax of each row.
-struct Softmaxes {
-    each: [Softmax; LANES],
-    /// Exponentials of the largest logits.
-    largest: Lanes,
-    /// sum(u) of probability targets.
-    mass: [f64; LANES],
 }
 
 /// The exponentials of a batch, each row with its reference.
@@ -76,15 +66,15 @@ impl<S: Simd> Exponentials<S> {
 }
 
 impl Batch {
-    /// The lanes that have a row.
-    fn lanes(&self) -> Range<usize> {
-        0..self.rows.len()
-    }
-
     /// The lanes of this kind.
     fn all(&self, kind: Kind) -> impl Iterator<Item = usize> + use<> {
         let kinds = self.kinds;
         (0..LANES).filter(move |&lane| kinds[lane] == kind)
+    }
+
+    /// The rows.
+    fn range(&self) -> Range<usize> {
+        self.rows.first..self.rows.first + self.rows.len
     }
 
     fn has(&self, kind: Kind) -> bool {
@@ -112,50 +102,45 @@ impl Kernel<'_> {
             self.squash.apply(s, 0.0, std::slice::from_mut(&mut y), &mut scratch.g[..1]);
         }
         let exponentials = self.exponentials(s, &y);
-        let mut largest = Lanes([0.0; LANES]);
-        s.store(exponentials.at(s, &y), &mut largest.0);
+        let mut one = Lanes([0.0; LANES]);
+        s.store(exponentials.at(s, &y), &mut one.0);
 
         let exp = self.exp_sums(s, &exponentials, &at, scratch);
         let moment = self.moments(s, &exponentials, &y, scratch);
         let (distance, mass) = self.all_distances(s, &y, scratch);
-        let mut each = [Softmax { shift: 0.0, y: 0.0, s: 0.0, lse: 0.0 }; LANES];
-        let mut row_totals = [Totals::default(); LANES];
-        for lane in batch.lanes() {
-            let row = batch.rows.start + lane;
-            match batch.kinds[lane] {
-                Kind::Ordinary => {
-                    let class = at.0[lane] as usize;
-                    let target = match batch.targets[lane] {
-                        Target::Class(class) => y.0[lane] - scratch.y[class].0[lane],
-                        Target::Probabilities(_) => 0.0,
-                    };
-                    let sums = Partial {
-                        exp: exp[lane],
-                        moment: moment[lane],
-                        distance: distance[lane],
-                        mass: mass[lane],
-                        target: target.into(),
-                        has_target: 1.0,
-                        largest: Largest { x: x.0[lane], y: y.0[lane], class },
-                        reference: 0.0,
-                    };
-                    if self.is_ordinary(&sums) {
-                        let (target, one) = (batch.targets[lane], largest.0[lane]);
-                        (each[lane], row_totals[lane]) =
-                            self.finish(s, row, target, 0.0, &sums, one);
-                    } else {
-                        batch.kinds[lane] = Kind::Special;
-                    }
-                }
-                _ => self.write(row, RowOutputs::IGNORED),
+        let mut sums = RowSums {
+            x: x.0,
+            y: y.0,
+            z: [0.0; LANES],
+            class: at.0.map(|at| at as i64),
+            one: one.0,
+            exp,
+            moment,
+            distance,
+            mass,
+            target: [0.0; LANES],
+        };
+        for lane in 0..LANES {
+            sums.z[lane] = self.squash.z_of(x.0[lane], y.0[lane]);
+        }
+        if !self.problem.targets_are_probabilities() {
+            for lane in 0..batch.rows.len {
+                let class = batch.rows.classes[lane];
+                sums.target[lane] = f64::from(y.0[lane] - scratch.y[class].0[lane]);
             }
         }
-        self.batch_gradient(s, &mut batch, &Softmaxes { each, largest, mass }, scratch);
+        let (softmax, mut row_totals) = self.finish(&batch.rows, 0.0, &sums);
+        for lane in batch.all(Kind::Ordinary) {
+            if !self.is_ordinary(exp[lane], x.0[lane], y.0[lane]) {
+                batch.kinds[lane] = Kind::Special;
+            }
+        }
+        self.batch_gradient(s, &mut batch, &softmax, &one, scratch);
         for lane in batch.all(Kind::Special) {
-            let row = batch.rows.start + lane;
+            let row = batch.rows.first + lane;
             row_totals[lane] = s.call(Wide { kernel: self, pass: Pass::Forward, row, scratch });
         }
-        row_totals[batch.lanes()].iter().copied().fold(totals, Totals::plus)
+        row_totals[..batch.rows.len].iter().copied().fold(totals, Totals::plus)
     }
 
     /// Writes the gradients of at most 32 rows from their statistics.
@@ -168,59 +153,68 @@ impl Kernel<'_> {
         if !self.squash.is_plain() {
             self.squash.apply(s, 0.0, &mut scratch.y[..classes], &mut scratch.slope[..classes]);
         }
-        let mut each = [Softmax { shift: 0.0, y: 0.0, s: 0.0, lse: 0.0 }; LANES];
-        let mut y = Lanes([0.0; LANES]);
+        let mut softmax = Softmax {
+            shift: 0.0,
+            y: [0.0; LANES],
+            s: [0.0; LANES],
+            lse: [0.0; LANES],
+            mass: [0.0; LANES],
+        };
         for lane in batch.all(Kind::Ordinary) {
-            let [largest, sum] = memory::get::<[f32; 2]>(stats, batch.rows.start + lane);
-            each[lane] = self.softmax(s, largest, sum);
-            if largest.is_nan() || sum.is_nan() || each[lane].shift != 0.0 {
+            let stats = memory::get::<[f32; 2]>(stats, batch.rows.first + lane);
+            let own = self.softmax(s, stats, 0.0);
+            if stats.iter().any(|x| x.is_nan()) || own.shift != 0.0 {
                 batch.kinds[lane] = Kind::Special;
             }
-            y.0[lane] = each[lane].y;
+            (softmax.y[lane], softmax.s[lane], softmax.lse[lane]) =
+                (own.y[0], own.s[0], own.lse[0]);
         }
+        let y = Lanes(softmax.y);
         let exponentials = self.exponentials(s, &y);
-        let mut largest = Lanes([0.0; LANES]);
-        s.store(exponentials.at(s, &y), &mut largest.0);
+        let mut one = Lanes([0.0; LANES]);
+        s.store(exponentials.at(s, &y), &mut one.0);
         for (y, e) in scratch.y[..classes].iter().zip(&mut *scratch.e) {
             s.store(exponentials.at(s, y), &mut e.0);
         }
-        let mass = match self.problem.targets_are_probabilities() {
-            true => weighted(s, &y, &scratch.y[..classes], &Weights::Of(&scratch.u[..classes])).1,
-            false => [0.0; LANES],
-        };
-        self.batch_gradient(s, &mut batch, &Softmaxes { each, largest, mass }, scratch);
+        if self.problem.targets_are_probabilities() {
+            let u = Weights::Of(&scratch.u[..classes]);
+            softmax.mass = weighted(s, &y, &scratch.y[..classes], &u).1;
+        }
+        self.batch_gradient(s, &mut batch, &softmax, &one, scratch);
         for lane in batch.all(Kind::Special) {
-            let row = batch.rows.start + lane;
+            let row = batch.rows.first + lane;
             s.call(Wide { kernel: self, pass: Pass::Backward, row, scratch });
         }
     }
 
     #[inline(always)]
-    fn batch(&self, rows: Range<usize>) -> Batch {
-        let mut batch = Batch {
-            rows: rows.clone(),
-            kinds: [Kind::None; LANES],
-            targets: [Target::Class(0); LANES],
+    fn batch(&self, range: Range<usize>) -> Batch {
+        let mut rows = Rows {
+            first: range.start,
+            len: range.len(),
+            counted: [false; LANES],
+            classes: [0; LANES],
+            weights: [1.0; LANES],
         };
-        for (lane, row) in rows.enumerate() {
-            batch.kinds[lane] = match self.target(row) {
-                None => Kind::Ignored,
-                Some(target) => {
-                    batch.targets[lane] = target;
-                    Kind::Ordinary
-                }
-            };
+        let mut kinds = [Kind::None; LANES];
+        for (lane, row) in range.enumerate() {
+            let target = self.target(row);
+            rows.counted[lane] = target.is_some();
+            rows.classes[lane] = target.map_or(0, Target::class);
+            kinds[lane] = if target.is_some() { Kind::Ordinary } else { Kind::Ignored };
         }
-        batch
+        if self.class_weights.is_some() {
+            rows.weights = rows.classes.map(|class| self.class_weight(class));
+        }
+        Batch { rows, kinds }
     }
 
     /// Reads oriented logits, and what u is made of; 0 in rows that are ignored.
     #[inline(always)]
     fn load_batch<S: Simd>(&self, s: S, batch: &Batch, scratch: &mut Scratch) {
         let classes = self.problem.classes;
-        let (inner, rows) = (self.call.inner, &batch.rows);
-        let counted =
-            batch.has(Kind::Ignored).then(|| batch.kinds.map(|kind| kind == Kind::Ordinary));
+        let (inner, rows) = (self.call.inner, &batch.range());
+        let counted = batch.has(Kind::Ignored).then_some(batch.rows.counted);
         let Scratch { y, e, u, .. } = scratch;
         read(s, &self.call.logits, inner, rows, classes, counted.as_ref(), e, y);
         if self.squash.flips() {
@@ -348,33 +342,30 @@ impl Kernel<'_> {
         Lanes(y.0.map(|y| self.squash.bounded(y)))
     }
 
-    /// Writes the gradients of the ordinary rows and of those that are ignored.
+    /// Writes the gradients of the ordinary rows and of those that are ignored. `one`: exponentials of
+    /// their largest logits.
     #[inline(always)]
     fn batch_gradient<S: Simd>(
         &self,
         s: S,
         batch: &mut Batch,
-        softmaxes: &Softmaxes,
+        softmax: &Softmax<LANES>,
+        one: &Lanes,
         scratch: &mut Scratch,
     ) {
         let Some(dlogits) = self.call.dlogits else { return };
         let classes = self.problem.classes;
-        let mut factor = Lanes([0.0; LANES]);
-        let mut of_u = Lanes([0.0; LANES]);
-        let mut at_target = [0.0; LANES];
+        let terms = self.terms(&batch.rows, softmax, &one.0);
         for lane in batch.all(Kind::Ordinary) {
-            let (softmax, mass) = (softmaxes.each[lane], softmaxes.mass[lane]);
-            let (row, largest) = (batch.rows.start + lane, softmaxes.largest.0[lane]);
-            let own = self.terms(row, batch.targets[lane], softmax, mass, largest);
-            if own.lowered {
+            if terms.lowered[lane] {
                 batch.kinds[lane] = Kind::SpecialGradient;
-                continue;
-            }
-            (factor.0[lane], of_u.0[lane]) = (own.factor, -own.of_u);
-            if let Target::Class(class) = batch.targets[lane] {
-                at_target[lane] = self.at_target(s, &own, class, scratch.e[class].0[lane]);
             }
         }
+        let mut e = [0.0; LANES];
+        for (lane, e) in e.iter_mut().enumerate() {
+            *e = scratch.e[batch.rows.classes[lane]].0[lane];
+        }
+        let at_target = self.at_target(s, &batch.rows, &terms, &e);
         let weights = match self.class_weights {
             _ if self.problem.targets_are_probabilities() => {
                 Some(Weights::Of(&scratch.u[..classes]))
@@ -383,7 +374,7 @@ impl Kernel<'_> {
             Some(weights) => Some(Weights::Classes(weights)),
             None => Some(Weights::One),
         };
-        let (factor, of_u) = (s.load(&factor.0), s.load(&of_u.0));
+        let (factor, of_u) = (s.load(&terms.factor), s.load(&terms.of_u.map(|of_u| -of_u)));
         let (zero, nothing) = (s.splat(0.0), s.splat(-0.0)); // as in a chunk
         for (class, (e, g)) in scratch.e[..classes].iter().zip(&mut *scratch.g).enumerate() {
             let mut block = s.load(&e.0);
@@ -405,9 +396,10 @@ impl Kernel<'_> {
             s.store(block, &mut g.0);
         }
         for lane in batch.all(Kind::Ordinary) {
-            match batch.targets[lane] {
-                Target::Class(class) => scratch.g[class].0[lane] = at_target[lane],
-                Target::Probabilities(_) => self.at_maxima(batch, lane, softmaxes, scratch),
+            if self.problem.targets_are_probabilities() {
+                at_maxima(&terms, lane, classes, scratch);
+            } else {
+                scratch.g[batch.rows.classes[lane]].0[lane] = at_target[lane];
             }
         }
         if self.squash.has_slopes() {
@@ -423,27 +415,34 @@ impl Kernel<'_> {
             .any(|&kind| is_special(kind))
             .then(|| batch.kinds.map(|kind| !is_special(kind)));
         let Scratch { y, g, writer, .. } = &mut *scratch;
-        write(s, &dlogits, self.call.inner, &batch.rows, classes, written.as_ref(), g, y, writer);
+        write(
+            s,
+            &dlogits,
+            self.call.inner,
+            &batch.range(),
+            classes,
+            written.as_ref(),
+            g,
+            y,
+            writer,
+        );
         for lane in batch.all(Kind::SpecialGradient) {
-            let (row, target) = (batch.rows.start + lane, batch.targets[lane]);
-            let (softmax, mass) = (softmaxes.each[lane], softmaxes.mass[lane]);
+            let row = batch.rows.first + lane;
+            let Some(target) = self.target(row) else { continue };
+            let softmax = softmax.of(lane);
             let (columns, kept) = (0..classes, None);
-            s.call(Gradient { kernel: self, row, columns, target, softmax, mass, scratch, kept });
+            s.call(Gradient { kernel: self, row, columns, target, softmax, scratch, kept });
         }
     }
+}
 
-    /// Corrects the gradient of a row of probabilities at its maxima.
-    #[inline(always)]
-    fn at_maxima(&self, batch: &Batch, lane: usize, softmaxes: &Softmaxes, scratch: &mut Scratch) {
-        let largest = softmaxes.largest.0[lane];
-        for class in 0..self.problem.classes {
-            let (e, u) = (scratch.e[class].0[lane], scratch.u[class].0[lane]);
-            if e == largest && u != 0.0 {
-                let (row, mass) = (batch.rows.start + lane, softmaxes.mass[lane]);
-                let (target, softmax) = (batch.targets[lane], softmaxes.each[lane]);
-                let terms = self.terms(row, target, softmax, mass, largest);
-                scratch.g[class].0[lane] = terms.at_maximum(mass, u.into());
-            }
+/// Corrects the gradient of a row of probabilities at its maxima.
+#[inline(always)]
+fn at_maxima(terms: &Terms<LANES>, lane: usize, classes: usize, scratch: &mut Scratch) {
+    for class in 0..classes {
+        let (e, u) = (scratch.e[class].0[lane], scratch.u[class].0[lane]);
+        if e == terms.largest[lane] && u != 0.0 {
+            scratch.g[class].0[lane] = terms.at_maximum(lane, u.into());
         }
     }
 }

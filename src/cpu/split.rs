@@ -5,13 +5,15 @@
 #![allow(unsafe_code)] // memory that threads share
 
 use super::batch::Pass;
+use super::finish::Softmax;
 use super::gradient::Gradient;
-use super::kernel::{Kernel, Softmax, Sums, Target, Totals, Wide, segments};
+use super::kernel::{Kernel, Target, Totals, Wide};
 use super::memory;
 use super::parallel::{Queue, Threads};
 use super::partial::Partial;
 use super::scratch::Slots;
 use super::simd::{InstructionSet, Simd, Vectorised};
+use super::sums::{Sums, segments};
 use crate::Problem;
 
 /// The rows of a call, by segments.
@@ -30,7 +32,7 @@ pub(super) struct Split<'a> {
 unsafe impl Sync for Split<'_> {}
 
 /// What a row needs for its gradient; `None` for one that has it.
-type Ready = Option<(Target, Softmax, f64)>;
+type Ready = Option<(Target, Softmax)>;
 
 /// The bytes that so many rows need.
 pub(super) fn size(problem: &Problem, rows: usize) -> usize {
@@ -119,11 +121,11 @@ impl Vectorised for Finish<'_> {
                     let squash = &kernel.squash;
                     let sums =
                         of_row().fold(Partial::EMPTY, |sums, other| sums.plus(s, squash, other));
-                    if kernel.is_ordinary(&sums) {
-                        let one = squash.exponential(s, sums.reference).of(s, sums.largest.y);
-                        let (softmax, of_row) = kernel.finish(s, row, target, 0.0, &sums, one);
+                    let largest = sums.largest;
+                    if kernel.is_ordinary(sums.exp, largest.x, largest.y) {
+                        let (softmax, of_row) = kernel.finish_row(s, row, target, 0.0, &sums);
                         totals = totals.plus(of_row);
-                        Some((target, softmax, sums.mass))
+                        Some((target, softmax))
                     } else {
                         None
                     }
@@ -131,9 +133,9 @@ impl Vectorised for Finish<'_> {
                 (Some(target), Pass::Backward) => {
                     let mass = of_row().fold(0.0, |sum, other| sum + other.mass);
                     kernel.call.stats.and_then(|stats| {
-                        let [largest, sum] = memory::get::<[f32; 2]>(stats, row);
-                        let defined = !largest.is_nan() && !sum.is_nan();
-                        defined.then(|| (target, kernel.softmax(s, largest, sum), mass))
+                        let stats = memory::get::<[f32; 2]>(stats, row);
+                        let defined = stats.iter().all(|x| !x.is_nan());
+                        defined.then(|| (target, kernel.softmax(s, stats, mass)))
                     })
                 }
                 (None, _) => None,
@@ -166,9 +168,9 @@ impl Vectorised for Gradients<'_> {
         while let Some(index) = self.queue.take() {
             let (row, segment) = kernel.segment(index.start);
             let ready: Ready = memory::get(self.split.ready(), row);
-            if let Some((target, softmax, mass)) = ready {
+            if let Some((target, softmax)) = ready {
                 let (columns, scratch, kept) = (segment, &mut scratch, None);
-                s.call(Gradient { kernel, row, columns, target, softmax, mass, scratch, kept });
+                s.call(Gradient { kernel, row, columns, target, softmax, scratch, kept });
             }
         }
         scratch.writer.finish(s);

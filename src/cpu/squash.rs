@@ -76,10 +76,13 @@ impl Squash {
     /// z of one oriented x.
     #[inline(always)]
     pub fn z<S: Simd>(&self, s: S, x: f32) -> f64 {
-        match self.cap {
-            None => f64::from(x) * self.scale.abs(),
-            Some(_) => self.y(s, x).into(),
-        }
+        self.z_of(x, if self.has_slopes() { self.y(s, x) } else { x })
+    }
+
+    /// z of one oriented x whose y, with a shift of 0, is known.
+    #[inline(always)]
+    pub fn z_of(&self, x: f32, y: f32) -> f64 {
+        if self.has_slopes() { y.into() } else { f64::from(x) * self.scale.abs() }
     }
 
     /// y of one oriented x, with a shift of 0.
