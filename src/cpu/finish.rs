@@ -97,8 +97,8 @@ impl Kernel<'_> {
             };
         }
         if self.class_weights.is_some() && !problem.targets_are_probabilities() {
-            for row in 0..N {
-                cross_entropy[row] = times(rows.weights[row], cross_entropy[row]);
+            for (cross_entropy, &weight) in cross_entropy.iter_mut().zip(&rows.weights) {
+                *cross_entropy = times(weight, *cross_entropy);
             }
         }
         if smoothing != 0.0 && !problem.targets_are_probabilities() {
@@ -123,8 +123,8 @@ impl Kernel<'_> {
 
         let write = |column: Option<*mut u8>, values: &[f64; N]| {
             let Some(data) = column else { return };
-            for row in 0..rows.len {
-                let value = if rows.counted[row] { values[row] } else { 0.0 };
+            for (row, &value) in values[..rows.len].iter().enumerate() {
+                let value = if rows.counted[row] { value } else { 0.0 };
                 memory::set(data, rows.first + row, value as f32);
             }
         };
@@ -144,8 +144,7 @@ impl Kernel<'_> {
             }
             write(call.entropy, &entropy);
         }
-        for row in 0..rows.len {
-            let counted = rows.counted[row];
+        for (row, &counted) in rows.counted[..rows.len].iter().enumerate() {
             if let Some(stats) = call.stats {
                 let own = [self.squash.orient(sums.x[row]), s[row] as f32];
                 memory::set(stats, rows.first + row, if counted { own } else { [0.0; 2] });

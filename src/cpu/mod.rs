@@ -1,5 +1,15 @@
-//! The CPU path: [`kernel`] computes a row in `f32`, [`batch`] all rows of a call on all threads.
-//! [`reference`] is the same in `f64`, as plain as the formulas.
+//! The CPU path: kernels in `f32` over vectors, and [`reference`], the same in `f64`, as plain as the
+//! formulas.
+//!
+//! | what | where |
+//! | --- | --- |
+//! | all rows of a call: blocks, denominators, totals; few long rows | [`batch`], [`split`] |
+//! | one row after the other; 32 short rows side by side | [`kernel`], [`narrow`] |
+//! | from logits to sums, from sums to outputs, to gradients | [`sums`], [`finish`], [`gradient`] |
+//! | scale and softcap of logits; sums as they grow | [`squash`], [`partial`] |
+//! | loops over a chunk of a row, over columns of short rows | [`chunk`], [`lanes`] |
+//! | buffers of a call: rows, columns, gradients, scratch memory | [`memory`], [`columns`], [`writer`], [`scratch`] |
+//! | instruction sets, functions over vectors, threads, rounding modes | [`simd`], [`math`], [`parallel`], [`float_env`] |
 
 mod batch;
 mod chunk;
@@ -8,6 +18,7 @@ mod finish;
 pub(crate) mod float_env;
 mod gradient;
 mod kernel;
+mod lanes;
 mod math;
 mod memory;
 mod narrow;

@@ -70,10 +70,9 @@ pub(crate) trait Simd: Copy {
     /// Exchanges rows and columns.
     #[inline(always)]
     fn transpose(self, x: &mut [[f32; 8]; 8]) {
-        for row in 1..8 {
-            for column in 0..row {
-                (x[row][column], x[column][row]) = (x[column][row], x[row][column]);
-            }
+        let from = *x;
+        for (row, to) in x.iter_mut().enumerate() {
+            *to = from.map(|from| from[row]);
         }
     }
 
