@@ -121,19 +121,33 @@ fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> 
     let weight = |data: Option<*const u8>, index| {
         data.map_or(1.0, |data| f64::from(memory::get::<f32>(data, index)))
     };
+    let weighted = call.class_weights.is_some() || call.row_weights.is_some();
     let counts = blocks.map(threads, call, |_, queue| {
+        let mut indices = [0; Blocks::MOST_ROWS];
         while let Some(some) = queue.take() {
             for block in some {
-                let count = blocks.rows(block).map(|row| match call.targets.index(row) {
-                    index if problem.ignore_index == Some(index) => Count::NONE,
-                    index if (0..classes as i64).contains(&index) => {
+                let rows = blocks.rows(block);
+                let indices = &mut indices[..rows.len()];
+                call.targets.indices(rows.start, indices);
+                let mut count = Count::NONE;
+                let is_counted = |&index: &i64| problem.ignore_index != Some(index);
+                let is_class = |index: &i64| (0..classes as i64).contains(index);
+                let wrong = |index: &i64| is_counted(index) && !is_class(index);
+                if indices.iter().fold(false, |any, index| any | wrong(index)) {
+                    let first = indices.iter().position(wrong);
+                    count.first_invalid = first.map_or(usize::MAX, |first| rows.start + first);
+                } else {
+                    count.rows = indices.iter().map(|index| u64::from(is_counted(index))).sum();
+                    count.weight = count.rows as f64;
+                }
+                if weighted && count.first_invalid == usize::MAX {
+                    let counted = rows.zip(&*indices).filter(|(_, index)| is_counted(index));
+                    count.weight = counted.fold(0.0, |sum, (row, &index)| {
                         let class = weight(call.class_weights, index as usize);
-                        let weight = class * weight(call.row_weights, row);
-                        Count { weight, rows: 1, ..Count::NONE }
-                    }
-                    _ => Count { first_invalid: row, ..Count::NONE },
-                });
-                memory::set(call.workspace, block, count.fold(Count::NONE, Count::plus));
+                        sum + class * weight(call.row_weights, row)
+                    });
+                }
+                memory::set(call.workspace, block, count);
             }
         }
     });
@@ -195,13 +209,16 @@ struct Blocks {
 }
 
 impl Blocks {
+    /// Rows of a block, at most.
+    const MOST_ROWS: usize = 256;
+
     fn new(problem: &Problem, rows: usize) -> Self {
         const ELEMENTS_PER_BLOCK: usize = if cfg!(miri) { 8 } else { 16 * 1024 };
         let classes = problem.classes;
         let elements = rows.saturating_mul(classes);
         Blocks {
             rows,
-            rows_per_block: (ELEMENTS_PER_BLOCK / classes).clamp(1, 256),
+            rows_per_block: (ELEMENTS_PER_BLOCK / classes).clamp(1, Self::MOST_ROWS),
             large: elements >= 4 * ELEMENTS_PER_BLOCK,
             // In place, the lines are in the caches already.
             streams: !problem.in_place

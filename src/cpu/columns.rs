@@ -35,13 +35,15 @@ impl Strided {
 /// Rows and columns of a tile.
 const SIDE: usize = 8;
 
-/// Tiles that cover 32 rows of so many classes: their rows, and their first column. They overlap where
-/// the classes are no multiple of a tile, and reach beyond them where they are fewer.
-fn tiles(classes: usize) -> impl Iterator<Item = (Range<usize>, usize)> {
-    let last = classes.saturating_sub(SIDE);
-    let columns = move || (0..classes).step_by(SIDE).map(move |first| first.min(last));
-    let rows = (0..LANES).step_by(SIDE).map(|first| first..first + SIDE);
-    rows.flat_map(move |rows| columns().map(move |first| (rows.clone(), first)))
+/// How many tiles cover so many classes.
+fn tiles(classes: usize) -> usize {
+    classes.div_ceil(SIDE)
+}
+
+/// The first class of a tile. Tiles overlap where the classes are no multiple of them, and reach beyond
+/// the last class where it is in the first tile.
+fn first_class(tile: usize, classes: usize) -> usize {
+    (tile * SIDE).min(classes.saturating_sub(SIDE))
 }
 
 /// Reads at most 32 rows, all or those that are `wanted`; the others are 0. `flat` is for its own use.
@@ -64,15 +66,17 @@ pub(super) fn read<S: Simd>(
             all.load(s, 0, len * classes, 0.0, &mut flat[..blocks]);
             flat[blocks..=classes].iter_mut().for_each(|lanes| lanes.0.fill(0.0));
             let flat = Lanes::flat(flat);
-            for (rows, first) in tiles(classes) {
-                let mut tile = [[0.0; SIDE]; SIDE];
-                for (row, tile) in rows.clone().zip(&mut tile) {
-                    let at = row * classes + first;
-                    tile.copy_from_slice(&flat[at..at + SIDE]);
-                }
-                s.transpose(&mut tile);
-                for (to, tile) in to[first..classes].iter_mut().zip(&tile) {
-                    to.0[rows.clone()].copy_from_slice(tile);
+            for row in (0..LANES).step_by(SIDE) {
+                for first in (0..tiles(classes)).map(|tile| first_class(tile, classes)) {
+                    let mut tile = [[0.0; SIDE]; SIDE];
+                    for (index, tile) in tile.iter_mut().enumerate() {
+                        let at = (row + index) * classes + first;
+                        tile.copy_from_slice(&flat[at..at + SIDE]);
+                    }
+                    s.transpose(&mut tile);
+                    for (to, tile) in to[first..classes].iter_mut().zip(&tile) {
+                        to.0[row..row + SIDE].copy_from_slice(tile);
+                    }
                 }
             }
         }
@@ -115,16 +119,18 @@ pub(super) fn write<S: Simd>(
     match (wanted, tensor.arrangement(inner, rows, classes)) {
         (None, Arrangement::Packed(all)) => {
             let to = Lanes::flat_mut(flat);
-            for (rows, first) in tiles(classes) {
-                let mut tile = [[0.0; SIDE]; SIDE];
-                for (tile, from) in tile.iter_mut().zip(&from[first..classes]) {
-                    tile.copy_from_slice(&from.0[rows.clone()]);
-                }
-                s.transpose(&mut tile);
-                // What a row of few classes writes too much, the next one writes again.
-                for (row, tile) in rows.zip(&tile) {
-                    let at = row * classes + first;
-                    to[at..at + SIDE].copy_from_slice(tile);
+            for row in (0..LANES).step_by(SIDE) {
+                for first in (0..tiles(classes)).map(|tile| first_class(tile, classes)) {
+                    let mut tile = [[0.0; SIDE]; SIDE];
+                    for (tile, from) in tile.iter_mut().zip(&from[first..classes]) {
+                        tile.copy_from_slice(&from.0[row..row + SIDE]);
+                    }
+                    s.transpose(&mut tile);
+                    // What a row of few classes writes too much, the next one writes again.
+                    for (index, tile) in tile.iter().enumerate() {
+                        let at = (row + index) * classes + first;
+                        to[at..at + SIDE].copy_from_slice(tile);
+                    }
                 }
             }
             let mut first = 0;

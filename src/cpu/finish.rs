@@ -144,25 +144,31 @@ impl Kernel<'_> {
             }
             write(call.entropy, &entropy);
         }
-        for (row, &counted) in rows.counted[..rows.len].iter().enumerate() {
-            if let Some(stats) = call.stats {
+        let counted = || rows.counted[..rows.len].iter().enumerate();
+        if let Some(stats) = call.stats {
+            for (row, &counted) in counted() {
                 let own = [self.squash.orient(sums.x[row]), s[row] as f32];
                 memory::set(stats, rows.first + row, if counted { own } else { [0.0; 2] });
             }
-            if let Some(argmax) = call.argmax {
+        }
+        if let Some(argmax) = call.argmax {
+            for (row, &counted) in counted() {
                 let class = if counted { sums.class[row] } else { -1 };
                 memory::set(argmax.cast(), rows.first + row, class);
             }
         }
-
-        let mut totals = [Totals::default(); N];
-        for row in 0..rows.len {
-            if rows.counted[row] {
-                let (cross_entropy, z_loss) = (cross_entropy[row], z_loss[row]);
-                let correct = problem.outputs.contains(Outputs::CORRECT)
-                    && sums.class[row] == self.best(rows.first + row, rows.classes[row]) as i64;
-                totals[row] = Totals { cross_entropy, z_loss, correct: correct.into() };
+        let mut correct = [0; N];
+        if problem.outputs.contains(Outputs::CORRECT) {
+            for (row, _) in counted() {
+                let best = self.best(rows.first + row, rows.classes[row]);
+                correct[row] = i64::from(sums.class[row] == best as i64);
             }
+        }
+        let mut totals = [Totals::default(); N];
+        for (row, &counted) in counted() {
+            let (cross_entropy, z_loss) = (cross_entropy[row], z_loss[row]);
+            let own = Totals { cross_entropy, z_loss, correct: correct[row] };
+            totals[row] = if counted { own } else { Totals::default() };
         }
         (Softmax { shift, y: sums.y, s, lse, mass: sums.mass }, totals)
     }

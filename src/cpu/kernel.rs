@@ -150,7 +150,7 @@ impl<'a> Kernel<'a> {
     /// Whether exponentials can be taken of a row with this sum and largest logit, and make a softmax.
     #[inline(always)]
     pub(super) fn is_ordinary(&self, exp: f64, x: f32, y: f32) -> bool {
-        !exp.is_nan() && self.squash.takes(y) && self.squash.is_defined_for(x)
+        !exp.is_nan() & self.squash.takes(y) & self.squash.is_defined_for(x)
     }
 
     /// Writes the gradient of a row from its statistics.

@@ -36,15 +36,29 @@ impl Strided {
 
     /// The class index of a row, of a tensor of one integer for each row.
     pub(super) fn index(&self, row: usize) -> i64 {
-        // SAFETY: the call checked that there is one packed, aligned integer for each row.
-        unsafe {
-            match self.dtype {
-                DType::I64 => *self.data.cast::<i64>().add(row),
-                DType::I32 => (*self.data.cast::<i32>().add(row)).into(),
-                DType::U32 => (*self.data.cast::<u32>().add(row)).into(),
-                DType::U8 => (*self.data.add(row)).into(),
-                float => unreachable!("class indices of type {float}"),
-            }
+        let mut index = [0];
+        self.indices(row, &mut index);
+        index[0]
+    }
+
+    /// The class indices of some rows.
+    #[inline(always)]
+    pub(super) fn indices(&self, first: usize, out: &mut [i64]) {
+        match self.dtype {
+            DType::I64 => self.widen_indices::<i64>(first, out),
+            DType::I32 => self.widen_indices::<i32>(first, out),
+            DType::U32 => self.widen_indices::<u32>(first, out),
+            DType::U8 => self.widen_indices::<u8>(first, out),
+            float => unreachable!("class indices of type {float}"),
+        }
+    }
+
+    #[inline(always)]
+    fn widen_indices<T: Copy + Into<i64>>(&self, first: usize, out: &mut [i64]) {
+        let data = self.data.cast::<T>();
+        for (row, out) in (first..).zip(out) {
+            // SAFETY: the call checked that there is one packed, aligned integer for each row.
+            *out = unsafe { *data.add(row) }.into();
         }
     }
 }

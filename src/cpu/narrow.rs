@@ -11,7 +11,7 @@ use super::chunk::GROUP;
 use super::columns::{read, write};
 use super::finish::{RowSums, Rows, Softmax};
 use super::gradient::{Gradient, Terms};
-use super::kernel::{Kernel, Target, Totals, Wide};
+use super::kernel::{Kernel, Totals, Wide};
 use super::lanes::{Exponentials, Weights, add, largest, weighted};
 use super::memory;
 use super::scratch::Scratch;
@@ -87,7 +87,7 @@ impl Kernel<'_> {
             x: x.0,
             y: y.0,
             z: [0.0; LANES],
-            class: at.0.map(|at| at as i64),
+            class: at.0.map(|at| i64::from(at as i32)),
             one: one.0,
             exp,
             moment,
@@ -105,8 +105,12 @@ impl Kernel<'_> {
             }
         }
         let (softmax, mut row_totals) = self.finish(&batch.rows, 0.0, &sums);
-        for lane in batch.all(Kind::Ordinary) {
-            if !self.is_ordinary(exp[lane], x.0[lane], y.0[lane]) {
+        let mut is_ordinary = [true; LANES];
+        for (lane, is_ordinary) in is_ordinary.iter_mut().enumerate() {
+            *is_ordinary = self.is_ordinary(exp[lane], x.0[lane], y.0[lane]);
+        }
+        if is_ordinary != [true; LANES] {
+            for lane in batch.all(Kind::Ordinary).filter(|&lane| !is_ordinary[lane]) {
                 batch.kinds[lane] = Kind::Special;
             }
         }
@@ -172,11 +176,18 @@ impl Kernel<'_> {
             weights: [1.0; LANES],
         };
         let mut kinds = [Kind::None; LANES];
-        for (lane, row) in range.enumerate() {
-            let target = self.target(row);
-            rows.counted[lane] = target.is_some();
-            rows.classes[lane] = target.map_or(0, Target::class);
-            kinds[lane] = if target.is_some() { Kind::Ordinary } else { Kind::Ignored };
+        kinds[..rows.len].fill(Kind::Ordinary);
+        rows.counted[..rows.len].fill(true);
+        if !self.problem.targets_are_probabilities() {
+            let mut indices = [0; LANES];
+            self.call.targets.indices(rows.first, &mut indices[..rows.len]);
+            for (lane, &index) in indices[..rows.len].iter().enumerate() {
+                if self.problem.ignore_index == Some(index) {
+                    (rows.counted[lane], kinds[lane]) = (false, Kind::Ignored);
+                } else {
+                    rows.classes[lane] = index as usize;
+                }
+            }
         }
         if self.class_weights.is_some() {
             rows.weights = rows.classes.map(|class| self.class_weight(class));
