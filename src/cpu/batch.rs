@@ -229,16 +229,16 @@ impl Blocks {
     /// Whole rows that each thread computes where threads end at about the same time.
     const ROUNDS: usize = 4;
 
-    /// Whether a row is work for several threads.
+    /// Whether a row is work for several threads. Who asks for their number may start them.
     fn can_split(problem: &Problem, threads: &Threads) -> bool {
-        threads.count() > 1 && segments(problem) > 1
+        segments(problem) > 1 && threads.count() > 1
     }
 
     /// Whether rows are so few that each is work for all threads.
     fn splits(&self, problem: &Problem, threads: &Threads) -> bool {
-        let count = threads.count();
-        let few = self.rows < Self::ROUNDS * count && !self.rows.is_multiple_of(count);
-        few && Self::can_split(problem, threads)
+        Self::can_split(problem, threads)
+            && self.rows < Self::ROUNDS * threads.count()
+            && !self.rows.is_multiple_of(threads.count())
     }
 
     /// How many threads work on whole rows.
