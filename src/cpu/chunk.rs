@@ -15,6 +15,9 @@ pub(super) const COLUMNS: usize = BLOCKS * LANES;
 /// Blocks that are added in `f32`.
 pub(super) const GROUP: usize = 8;
 
+/// The same of addends that have been rounded more often.
+pub(super) const SHORT_GROUP: usize = 4;
+
 /// One number of a chunk.
 pub(super) fn get(chunk: &[Lanes], column: usize) -> f32 {
     chunk[column / LANES].0[column % LANES]
@@ -148,7 +151,7 @@ pub(super) fn moment<S: Simd>(s: S, largest: f32, lowest: S::V, y: &[Lanes], e: 
 #[inline(always)]
 pub(super) fn distances<S: Simd>(s: S, largest: f32, y: &[Lanes]) -> f64 {
     let (largest, mut total) = (s.splat(largest), Total::default());
-    for y in y.chunks(GROUP) {
+    for y in y.chunks(SHORT_GROUP) {
         let mut sum = s.fill(0.0);
         for y in y {
             for (y, sum) in s.load(&y.0).as_ref().iter().zip(sum.as_mut()) {
@@ -165,7 +168,7 @@ pub(super) fn distances<S: Simd>(s: S, largest: f32, y: &[Lanes]) -> f64 {
 pub(super) fn weighted<S: Simd>(s: S, largest: f32, y: &[Lanes], u: &[Lanes]) -> (f64, f64) {
     let (largest, zero) = (s.splat(largest), s.splat(0.0));
     let (mut total, mut total_mass) = (Total::default(), Total::default());
-    for (y, u) in y.chunks(GROUP).zip(u.chunks(GROUP)) {
+    for (y, u) in y.chunks(SHORT_GROUP).zip(u.chunks(SHORT_GROUP)) {
         let (mut sum, mut mass) = (s.fill(0.0), s.fill(0.0));
         for (y, u) in y.iter().zip(u) {
             let (y, u) = (s.load(&y.0), s.load(&u.0));
@@ -186,7 +189,7 @@ pub(super) fn weighted<S: Simd>(s: S, largest: f32, y: &[Lanes], u: &[Lanes]) ->
 #[inline(always)]
 pub(super) fn sum<S: Simd>(s: S, u: &[Lanes]) -> f64 {
     let mut total = Total::default();
-    for u in u.chunks(GROUP) {
+    for u in u.chunks(SHORT_GROUP) {
         let mut mass = s.fill(0.0);
         for u in u {
             for (u, mass) in s.load(&u.0).as_ref().iter().zip(mass.as_mut()) {

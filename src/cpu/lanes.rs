@@ -1,6 +1,6 @@
 //! Loops over the columns of 32 rows side by side, each row in a lane.
 
-use super::chunk::GROUP;
+use super::chunk::SHORT_GROUP;
 use super::math::Exponential;
 use super::memory::Row;
 use super::simd::{LANES, Lanes, Simd};
@@ -81,10 +81,10 @@ pub(super) fn weighted<S: Simd>(
 ) -> ([f64; LANES], [f64; LANES]) {
     let (mut total, mut total_mass) = ([0.0; LANES], [0.0; LANES]);
     let (largest, zero) = (s.load(&largest.0), s.splat(0.0));
-    for (group, y) in y.chunks(GROUP).enumerate() {
+    for (group, y) in y.chunks(SHORT_GROUP).enumerate() {
         let (mut sum, mut mass) = (s.fill(0.0), s.fill(0.0));
         for (column, y) in y.iter().enumerate() {
-            let (y, u) = (s.load(&y.0), weights.block(s, group * GROUP + column));
+            let (y, u) = (s.load(&y.0), weights.block(s, group * SHORT_GROUP + column));
             for register in 0..y.as_ref().len() {
                 let (y, u) = (y.as_ref()[register], u.as_ref()[register]);
                 let product = s.mul(u, s.sub(largest.as_ref()[register], y));

@@ -148,17 +148,26 @@ pub(super) struct SoftCap<S: Simd> {
     scale: S::V,
     cap: S::V,
     twice: S::V,
-    /// Their product is 4 k 2^-HEADROOM, and neither is too small for an `f32`.
-    slope: [S::V; 2],
+    /// 4 k 2^-HEADROOM, or without the power where that would be too small for an `f32`.
+    slope: Factor2<S>,
+    /// The power then, else 1.
+    lower: S::V,
+}
+
+/// A [`Factor`] in vectors.
+#[derive(Clone, Copy)]
+struct Factor2<S: Simd> {
+    high: S::V,
+    low: S::V,
 }
 
 impl<S: Simd> SoftCap<S> {
     /// `factor` is 2 |k| / c log2(e), between 2^-100 and 2^100.
     #[inline(always)]
-    pub fn new(s: S, factor: Factor, cap: f32, scale: f32) -> Self {
+    pub fn new(s: S, factor: Factor, cap: f32, scale: f64) -> Self {
         let head = 2f32.powi(-HEADROOM);
-        let slope =
-            if scale.abs() < head { [head, 4.0 * scale] } else { [4.0 * head * scale, 1.0] };
+        let lower = if scale.abs() < f64::from(head) { head } else { 1.0 };
+        let slope = Factor::new(4.0 * scale * f64::from(head / lower));
         let inner = (f64::from(factor.high) + f64::from(factor.low)) / (2.0 * LOG2_E);
         let unit = f64::from_bits(inner.to_bits() & 0xfff0_0000_0000_0000);
         let magnitude = inner * f64::from(cap); // |k|, as the exponential has it
@@ -177,7 +186,8 @@ impl<S: Simd> SoftCap<S> {
             scale: s.splat(magnitude as f32),
             cap: s.splat(cap),
             twice: s.splat(-2.0 * head * cap),
-            slope: slope.map(|factor| s.splat(factor)),
+            slope: Factor2 { high: s.splat(slope.high), low: s.splat(slope.low) },
+            lower: s.splat(lower),
         }
     }
 
@@ -189,9 +199,9 @@ impl<S: Simd> SoftCap<S> {
         let lower = s.copysign(x, s.splat(-1.0)); // -|x|
         let e = self.exponential.at(s, lower);
         let q = s.div(e, s.mul_add(e, s.splat(head), one));
-        let slope = s.mul(q, self.slope[0]);
+        let slope = s.mul_add(q, self.slope.high, s.mul(q, self.slope.low));
         let slope = s.mul_add(slope, s.mul(q, s.splat(-head)), slope); // 4 k q (1 - q)
-        let slope = s.mul(slope, self.slope[1]);
+        let slope = s.mul(slope, self.lower);
         let far = s.copysign(s.mul_add(q, self.twice, self.cap), x);
 
         let y = s.mul(x, self.unit);

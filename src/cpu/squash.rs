@@ -173,7 +173,7 @@ impl Vectorised for Apply<'_> {
             }
             return;
         };
-        let (shift, softcap) = (s.splat(shift), SoftCap::new(s, factor, cap, squash.scale as f32));
+        let (shift, softcap) = (s.splat(shift), SoftCap::new(s, factor, cap, squash.scale));
         for (lanes, slope) in x.iter_mut().zip(slope) {
             let (mut y, mut slopes) = (s.load(&lanes.0), s.fill(0.0));
             for (v, slope) in y.as_mut().iter_mut().zip(slopes.as_mut()) {

@@ -159,7 +159,7 @@ impl Vectorised for SoftCaps<'_> {
     fn run<S: Simd>(self, s: S) -> [Chunk; 2] {
         let (cap, scale) = (f64::from(self.cap), f64::from(self.scale));
         let factor = Factor::new(2.0 * scale.abs() / cap * LOG2_E);
-        let soft_cap = SoftCap::new(s, factor, self.cap, self.scale);
+        let soft_cap = SoftCap::new(s, factor, self.cap, self.scale.into());
         let mut results = [[0.0; CHUNK]; 2];
         for (at, x) in self.x.as_chunks().0.iter().enumerate() {
             let (mut z, mut slope) = (s.load(x), s.fill(0.0));
