@@ -80,7 +80,8 @@
 //! what every processor of the target has. A context takes the best one that the processor has; the
 //! kernel's name says which. A row is read once: maximum and sums are made in one pass, and what the
 //! gradient needs of it is still in the second-level cache, or its exponentials are. A gradient that is
-//! too large for the caches is written past them. Up to 63 classes, 32 rows are computed at a time.
+//! too large for the caches is written past them, each row while the next ones are computed. Up to 63
+//! classes, 32 rows are computed at a time.
 //!
 //! Rows are spread over the threads of the context, and where there are few of them, so are the columns
 //! of each. A small problem stays on the calling thread. [`ContextOptions::threads`] limits the threads,

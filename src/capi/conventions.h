@@ -151,9 +151,10 @@
  * A run returns when its outputs are written. It uses the widest vectors that the processor has; the
  * variable XENT_CPU (portable, avx2, avx512, neon) names others, and a name that there is not makes
  * xent_context_create return XENT_STATUS_INVALID_ARGUMENT. Gradients of 16 MiB or more are written
- * past the caches. Rows go to threads; a few long rows are split among them. What a workspace holds
- * for each thread is 45 KiB, and 4 bytes for each class (8 with a softcap) where a gradient of up to
- * 131072 classes is wanted.
+ * past the caches, while the next rows are computed. Rows go to threads; a few long rows are split
+ * among them. What a workspace holds for each thread is 41 KiB and, where a gradient of up to 131072
+ * classes is wanted, 4 bytes for each class, those of 8 rows up to 2048 classes; twice that with a
+ * softcap, and twice that again for 16 MiB or more.
  *
  * NUMERICS
  * 1. Arithmetic is f32 for f32, f16 and bf16, and f64 for f64; only the gradient is rounded to the

@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
+use super::keep::Keep;
 use super::kernel::{Kernel, Scale, Totals};
 use super::parallel::{Queue, Threads};
-use super::scratch::{Kept, Scratch, Slots};
+use super::scratch::{Scratch, Slots};
 use super::simd::{Simd, Vectorised};
 use super::split::{self, Split};
 use super::sums::segments;
@@ -46,17 +47,17 @@ pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, processor: &Proces
     let scale = scale(problem, call.denominator, &count);
     let kernel = Kernel::new(problem, call, scale);
     let results = blocks.results_size();
-    let slots = Slots::new(problem, call, results);
+    let slots = Slots::new(problem, call, results, blocks.streams);
     let totals = if blocks.splits(problem, &processor.threads) {
-        let slots_end = Slots::end(problem, results, processor.threads.count());
+        let threads = processor.threads.count();
+        let slots_end = Slots::end(problem, results, threads, blocks.streams);
         let memory = call.workspace.wrapping_add(slots_end);
-        let (rows, streams) = (call.rows, blocks.streams);
-        let split = Split { kernel: &kernel, pass, slots: &slots, memory, rows, streams };
+        let split = Split { kernel: &kernel, pass, slots: &slots, memory, rows: call.rows };
         split.run(&processor.threads, processor.instructions)
     } else {
         let totals = blocks.map(&processor.threads, call, |slot, queue| {
-            let (scratch, kept) = slots.get(slot, blocks.streams);
-            let rows = Rows { kernel: &kernel, pass, scratch, kept, blocks: &blocks, queue };
+            let (scratch, keep) = slots.get(slot);
+            let rows = Rows { kernel: &kernel, pass, scratch, keep, blocks: &blocks, queue };
             processor.instructions.run(rows);
         });
         totals.iter().copied().fold(Totals::default(), Totals::plus)
@@ -72,7 +73,7 @@ struct Rows<'a> {
     kernel: &'a Kernel<'a>,
     pass: Pass,
     scratch: Scratch<'a>,
-    kept: Option<Kept<'a>>,
+    keep: Keep<'a>,
     blocks: &'a Blocks,
     queue: &'a Queue,
 }
@@ -82,12 +83,12 @@ impl Vectorised for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Rows { kernel, pass, mut scratch, mut kept, blocks, queue } = self;
+        let Rows { kernel, pass, mut scratch, mut keep, blocks, queue } = self;
         while let Some(some) = queue.take() {
             for block in some {
                 let rows = blocks.rows(block);
                 let totals = match pass {
-                    Pass::Forward => kernel.forward(s, rows, &mut scratch, &mut kept),
+                    Pass::Forward => kernel.forward(s, rows, &mut scratch, &mut keep),
                     Pass::Backward => {
                         kernel.backward(s, rows, &mut scratch);
                         Totals::default()
@@ -96,6 +97,7 @@ impl Vectorised for Rows<'_> {
                 memory::set(kernel.call.workspace, block, totals);
             }
         }
+        scratch.writer.write_waiting(s, keep.last());
         scratch.writer.finish(s);
     }
 }
@@ -105,11 +107,12 @@ pub(super) fn workspace_size(problem: &Problem, rows: usize, processor: &Process
     let blocks = Blocks::new(problem, rows);
     let (results, threads) = (blocks.results_size(), &processor.threads);
     if !Blocks::can_split(problem, threads) {
-        return Slots::end(problem, results, blocks.tasks(threads));
+        return Slots::end(problem, results, blocks.tasks(threads), blocks.streams);
     }
     // Also for fewer rows, which may be split where these are not.
     let rows = rows.min(Blocks::ROUNDS * threads.count());
-    Slots::end(problem, results, threads.count()).saturating_add(split::size(problem, rows))
+    let slots_end = Slots::end(problem, results, threads.count(), blocks.streams);
+    slots_end.saturating_add(split::size(problem, rows))
 }
 
 fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> Result<Count> {

@@ -3,11 +3,14 @@
 //! A sum in `f32` adds at most [`GROUP`] numbers in each of 32 lanes; the rest is added in `f64`. Equal
 //! addends make all rounding errors point the same way; 8 of them stay within 2 units of rounding.
 
+use super::keep::Half;
 use super::math::Exponential;
+use super::memory::Ahead;
 use super::simd::{LANES, Lanes, Simd};
+use super::writer::Writer;
 
 /// Blocks of a chunk.
-pub(super) const BLOCKS: usize = 32;
+pub(super) const BLOCKS: usize = 64;
 
 /// Columns that are worked on together.
 pub(super) const COLUMNS: usize = BLOCKS * LANES;
@@ -53,86 +56,69 @@ pub(super) fn find<S: Simd>(s: S, chunk: &[Lanes], value: f32) -> Option<usize> 
     None
 }
 
-/// The largest lane; lanes are not NaN.
+/// The lanes of a sum, added.
 #[inline(always)]
-pub(super) fn largest<S: Simd>(s: S, block: S::Block) -> f32 {
-    let mut lanes = Lanes([0.0; LANES]);
-    s.store(block, &mut lanes.0);
-    let x = &mut lanes.0;
-    for half in [16, 8, 4, 2, 1] {
-        for lane in 0..half {
-            x[lane] = if x[lane + half] > x[lane] { x[lane + half] } else { x[lane] };
-        }
-    }
-    x[0]
+fn total<S: Simd>(s: S, sum: S::Sum) -> f64 {
+    let x = s.lanes(sum);
+    ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
 }
 
-/// A sum in `f64`, of which each lane adds every eighth number.
-#[derive(Clone, Copy, Default)]
-struct Total([f64; 8]);
-
-impl Total {
-    #[inline(always)]
-    fn add<S: Simd>(&mut self, s: S, block: S::Block) {
-        let mut lanes = Lanes([0.0; LANES]);
-        s.store(block, &mut lanes.0);
-        for (lane, sum) in self.0.iter_mut().enumerate() {
-            let x = |group: usize| f64::from(lanes.0[8 * group + lane]);
-            *sum += (x(0) + x(1)) + (x(2) + x(3));
-        }
-    }
-
-    #[inline(always)]
-    fn sum(self) -> f64 {
-        let x = self.0;
-        ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
-    }
-}
-
-/// The sum of exponentials.
+/// The sum of exponentials; meanwhile memory is fetched.
 #[inline(always)]
-pub(super) fn exp_sum<S: Simd>(s: S, exponential: &Exponential<S>, y: &[Lanes]) -> f64 {
-    let mut total = Total::default();
+pub(super) fn exp_sum<S: Simd>(
+    s: S,
+    exponential: &Exponential<S>,
+    y: &[Lanes],
+    mut ahead: Ahead,
+) -> f64 {
+    let mut all = s.no_sum();
     for y in y.chunks(GROUP) {
         let mut sum = s.fill(0.0);
         for y in y {
-            for (&v, sum) in s.load(&y.0).as_ref().iter().zip(sum.as_mut()) {
-                *sum = s.add(*sum, exponential.at(s, v));
+            ahead.fetch(s);
+            let block = exponential.block(s, s.load(&y.0));
+            for (e, sum) in block.as_ref().iter().zip(sum.as_mut()) {
+                *sum = s.add(*sum, *e);
             }
         }
-        total.add(s, sum);
+        all = s.add_to(all, sum);
     }
-    total.sum()
+    total(s, all)
 }
 
-/// Exponentials, and their sum.
+/// Exponentials, and their sum; meanwhile memory is fetched, and what waits for it is written.
 #[inline(always)]
 pub(super) fn exponentials<S: Simd>(
     s: S,
     exponential: &Exponential<S>,
     y: &[Lanes],
     e: &mut [Lanes],
+    mut ahead: Ahead,
+    mut waiting: Option<(&mut Writer, &Half)>,
 ) -> f64 {
-    let mut total = Total::default();
+    let mut all = s.no_sum();
     for (y, e) in y.chunks(GROUP).zip(e.chunks_mut(GROUP)) {
+        if let Some((writer, kept)) = &mut waiting {
+            writer.write_some(s, kept, y.len());
+        }
         let mut sum = s.fill(0.0);
         for (y, e) in y.iter().zip(e) {
-            let mut block = s.load(&y.0);
-            for (v, sum) in block.as_mut().iter_mut().zip(sum.as_mut()) {
-                *v = exponential.at(s, *v);
-                *sum = s.add(*sum, *v);
+            ahead.fetch(s);
+            let block = exponential.block(s, s.load(&y.0));
+            for (e, sum) in block.as_ref().iter().zip(sum.as_mut()) {
+                *sum = s.add(*sum, *e);
             }
             s.store(block, &mut e.0);
         }
-        total.add(s, sum);
+        all = s.add_to(all, sum);
     }
-    total.sum()
+    total(s, all)
 }
 
 /// The sum of e (largest - y), where an e of 0 counts as 0. `lowest`: where e is 0 anyway.
 #[inline(always)]
 pub(super) fn moment<S: Simd>(s: S, largest: f32, lowest: S::V, y: &[Lanes], e: &[Lanes]) -> f64 {
-    let (largest, mut total) = (s.splat(largest), Total::default());
+    let (largest, mut all) = (s.splat(largest), s.no_sum());
     for (y, e) in y.chunks(GROUP).zip(e.chunks(GROUP)) {
         let mut sum = s.fill(0.0);
         for (y, e) in y.iter().zip(e) {
@@ -142,15 +128,15 @@ pub(super) fn moment<S: Simd>(s: S, largest: f32, lowest: S::V, y: &[Lanes], e: 
                 *sum = s.add(*sum, s.mul(*e, distance));
             }
         }
-        total.add(s, sum);
+        all = s.add_to(all, sum);
     }
-    total.sum()
+    total(s, all)
 }
 
 /// The sum of largest - y.
 #[inline(always)]
 pub(super) fn distances<S: Simd>(s: S, largest: f32, y: &[Lanes]) -> f64 {
-    let (largest, mut total) = (s.splat(largest), Total::default());
+    let (largest, mut all) = (s.splat(largest), s.no_sum());
     for y in y.chunks(SHORT_GROUP) {
         let mut sum = s.fill(0.0);
         for y in y {
@@ -158,16 +144,16 @@ pub(super) fn distances<S: Simd>(s: S, largest: f32, y: &[Lanes]) -> f64 {
                 *sum = s.add(*sum, s.sub(largest, *y));
             }
         }
-        total.add(s, sum);
+        all = s.add_to(all, sum);
     }
-    total.sum()
+    total(s, all)
 }
 
 /// The sum of u (largest - y), where 0 times infinity is 0, and that of u.
 #[inline(always)]
 pub(super) fn weighted<S: Simd>(s: S, largest: f32, y: &[Lanes], u: &[Lanes]) -> (f64, f64) {
     let (largest, zero) = (s.splat(largest), s.splat(0.0));
-    let (mut total, mut total_mass) = (Total::default(), Total::default());
+    let (mut all, mut all_mass) = (s.no_sum(), s.no_sum());
     for (y, u) in y.chunks(SHORT_GROUP).zip(u.chunks(SHORT_GROUP)) {
         let (mut sum, mut mass) = (s.fill(0.0), s.fill(0.0));
         for (y, u) in y.iter().zip(u) {
@@ -179,16 +165,16 @@ pub(super) fn weighted<S: Simd>(s: S, largest: f32, y: &[Lanes], u: &[Lanes]) ->
                 (*sum, *mass) = (s.add(*sum, product), s.add(*mass, u));
             }
         }
-        total.add(s, sum);
-        total_mass.add(s, mass);
+        all = s.add_to(all, sum);
+        all_mass = s.add_to(all_mass, mass);
     }
-    (total.sum(), total_mass.sum())
+    (total(s, all), total(s, all_mass))
 }
 
 /// The sum of u.
 #[inline(always)]
 pub(super) fn sum<S: Simd>(s: S, u: &[Lanes]) -> f64 {
-    let mut total = Total::default();
+    let mut all = s.no_sum();
     for u in u.chunks(SHORT_GROUP) {
         let mut mass = s.fill(0.0);
         for u in u {
@@ -196,9 +182,9 @@ pub(super) fn sum<S: Simd>(s: S, u: &[Lanes]) -> f64 {
                 *mass = s.add(*mass, *u);
             }
         }
-        total.add(s, mass);
+        all = s.add_to(all, mass);
     }
-    total.sum()
+    total(s, all)
 }
 
 /// Changes all signs but those behind the end, and gives the largest number of each lane.

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::chunk::BLOCKS;
 use super::memory::Row;
+use super::numbers::InMemory;
 use super::scratch::BUFFER;
-use super::simd::{LANES, Lanes, Simd};
-use super::writer::{Numbers, Writer};
+use super::simd::{LANES, Lanes, Level, Simd};
+use super::writer::Writer;
 use crate::call::Strided;
 
 /// How the rows of a batch lie in memory.
@@ -31,6 +32,9 @@ impl Strided {
         }
     }
 }
+
+/// How many batches are read later than they are asked for.
+const AHEAD: usize = 2;
 
 /// Rows and columns of a tile.
 const SIDE: usize = 8;
@@ -63,6 +67,10 @@ pub(super) fn read<S: Simd>(
     match (wanted, tensor.arrangement(inner, rows, classes)) {
         (None, Arrangement::Packed(all)) => {
             let blocks = (len * classes).div_ceil(LANES);
+            let mut ahead = all.ahead(AHEAD * LANES * classes, Level::First);
+            for _ in 0..blocks {
+                ahead.fetch(s);
+            }
             all.load(s, 0, len * classes, 0.0, &mut flat[..blocks]);
             flat[blocks..=classes].iter_mut().for_each(|lanes| lanes.0.fill(0.0));
             let flat = Lanes::flat(flat);
@@ -74,8 +82,8 @@ pub(super) fn read<S: Simd>(
                         tile.copy_from_slice(&flat[at..at + SIDE]);
                     }
                     s.transpose(&mut tile);
-                    for (to, tile) in to[first..classes].iter_mut().zip(&tile) {
-                        to.0[row..row + SIDE].copy_from_slice(tile);
+                    for (index, tile) in tile.iter().enumerate() {
+                        to[first + index].0[row..row + SIDE].copy_from_slice(tile);
                     }
                 }
             }
@@ -122,8 +130,8 @@ pub(super) fn write<S: Simd>(
             for row in (0..LANES).step_by(SIDE) {
                 for first in (0..tiles(classes)).map(|tile| first_class(tile, classes)) {
                     let mut tile = [[0.0; SIDE]; SIDE];
-                    for (tile, from) in tile.iter_mut().zip(&from[first..classes]) {
-                        tile.copy_from_slice(&from.0[row..row + SIDE]);
+                    for (index, tile) in tile.iter_mut().enumerate() {
+                        tile.copy_from_slice(&from[first + index].0[row..row + SIDE]);
                     }
                     s.transpose(&mut tile);
                     // What a row of few classes writes too much, the next one writes again.
@@ -136,19 +144,15 @@ pub(super) fn write<S: Simd>(
             let mut first = 0;
             for some in flat[..(len * classes).div_ceil(LANES)].chunks(BLOCKS) {
                 let count = (len * classes - first).min(some.len() * LANES);
-                writer.write(s, &all, first, &Numbers::new(some, count));
+                writer.write_from_memory(s, &all, first, &InMemory::new(some, count), None);
                 first += count;
             }
         }
         (None, Arrangement::ByClass) => {
             let first = tensor.row(rows.start, inner);
             for (class, from) in from[..classes].iter().enumerate() {
-                writer.write(
-                    s,
-                    &first.across(class),
-                    0,
-                    &Numbers::new(std::slice::from_ref(from), len),
-                );
+                let numbers = InMemory::new(std::slice::from_ref(from), len);
+                writer.write_from_memory(s, &first.across(class), 0, &numbers, None);
             }
         }
         _ => {
@@ -157,13 +161,8 @@ pub(super) fn write<S: Simd>(
                     for (x, from) in Lanes::flat_mut(flat).iter_mut().zip(&from[..classes]) {
                         *x = from.0[lane];
                     }
-                    let row = tensor.row(row, inner);
-                    writer.write(
-                        s,
-                        &row,
-                        0,
-                        &Numbers::new(&flat[..classes.div_ceil(LANES)], classes),
-                    );
+                    let numbers = InMemory::new(&flat[..classes.div_ceil(LANES)], classes);
+                    writer.write_from_memory(s, &tensor.row(row, inner), 0, &numbers, None);
                 }
             }
         }

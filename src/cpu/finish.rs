@@ -3,8 +3,9 @@
 
 use super::kernel::{Kernel, Target, Totals};
 use super::math::log1p;
-use super::partial::Partial;
+use super::partial::{Largest, Partial};
 use super::simd::Simd;
+use super::squash::Squash;
 use super::{memory, times};
 use crate::{Outputs, Reduction};
 
@@ -37,6 +38,13 @@ pub(super) struct RowSums<const N: usize> {
     pub target: [f64; N],
 }
 
+/// What rows add to the totals: see [`Totals`].
+pub(super) struct RowTotals<const N: usize> {
+    cross_entropy: [f64; N],
+    z_loss: [f64; N],
+    correct: [i64; N],
+}
+
 /// The softmax of rows.
 #[derive(Clone, Copy)]
 pub(super) struct Softmax<const N: usize = 1> {
@@ -62,6 +70,63 @@ pub(super) struct RowOutputs {
     argmax: i64,
 }
 
+impl<const N: usize> RowSums<N> {
+    pub const ZERO: Self = RowSums {
+        x: [0.0; N],
+        y: [0.0; N],
+        z: [0.0; N],
+        class: [0; N],
+        one: [1.0; N],
+        exp: [0.0; N],
+        moment: [0.0; N],
+        distance: [0.0; N],
+        mass: [0.0; N],
+        target: [0.0; N],
+    };
+
+    /// Takes over the sums of one row.
+    #[inline(always)]
+    pub fn set<S: Simd>(&mut self, s: S, squash: &Squash, row: usize, sums: &Partial) {
+        let Largest { x, y, class } = sums.largest;
+        (self.x[row], self.y[row], self.class[row]) = (x, y, class as i64);
+        self.z[row] = squash.z(s, x);
+        self.one[row] = squash.exponential(s, sums.reference).of(s, y);
+        (self.exp[row], self.moment[row]) = (sums.exp, sums.moment);
+        (self.distance[row], self.mass[row]) = (sums.distance, sums.mass);
+        self.target[row] = sums.target;
+    }
+}
+
+impl<const N: usize> RowTotals<N> {
+    pub const ZERO: Self = RowTotals { cross_entropy: [0.0; N], z_loss: [0.0; N], correct: [0; N] };
+
+    /// That of one row.
+    pub fn of(&self, row: usize) -> Totals {
+        let (cross_entropy, z_loss) = (self.cross_entropy[row], self.z_loss[row]);
+        Totals { cross_entropy, z_loss, correct: self.correct[row] }
+    }
+
+    /// Sets that of one row.
+    pub fn set(&mut self, row: usize, totals: Totals) {
+        (self.cross_entropy[row], self.z_loss[row]) = (totals.cross_entropy, totals.z_loss);
+        self.correct[row] = totals.correct;
+    }
+
+    /// Adds those of other rows, each to that in its place.
+    #[inline(always)]
+    pub fn add(&mut self, other: &Self) {
+        for row in 0..N {
+            self.cross_entropy[row] += other.cross_entropy[row];
+            self.z_loss[row] += other.z_loss[row];
+            self.correct[row] += other.correct[row];
+        }
+    }
+
+    pub fn sum(&self) -> Totals {
+        (0..N).fold(Totals::default(), |sum, row| sum.plus(self.of(row)))
+    }
+}
+
 impl<const N: usize> Softmax<N> {
     /// That of one row.
     pub fn of(&self, row: usize) -> Softmax {
@@ -78,7 +143,7 @@ impl Kernel<'_> {
         rows: &Rows<N>,
         shift: f32,
         sums: &RowSums<N>,
-    ) -> (Softmax<N>, [Totals; N]) {
+    ) -> (Softmax<N>, RowTotals<N>) {
         let (problem, call) = (self.problem, self.call);
         let (unit, smoothing) = (self.squash.unit, problem.label_smoothing);
         let (mut s, mut log1p_s, mut lse) = ([0.0; N], [0.0; N], [0.0; N]);
@@ -157,18 +222,18 @@ impl Kernel<'_> {
                 memory::set(argmax.cast(), rows.first + row, class);
             }
         }
-        let mut correct = [0; N];
+        let mut totals = RowTotals::ZERO;
         if problem.outputs.contains(Outputs::CORRECT) {
             for (row, _) in counted() {
                 let best = self.best(rows.first + row, rows.classes[row]);
-                correct[row] = i64::from(sums.class[row] == best as i64);
+                totals.correct[row] = i64::from(sums.class[row] == best as i64);
             }
         }
-        let mut totals = [Totals::default(); N];
-        for (row, &counted) in counted() {
-            let (cross_entropy, z_loss) = (cross_entropy[row], z_loss[row]);
-            let own = Totals { cross_entropy, z_loss, correct: correct[row] };
-            totals[row] = if counted { own } else { Totals::default() };
+        for row in 0..N {
+            let counted = rows.counted[row];
+            totals.cross_entropy[row] = if counted { cross_entropy[row] } else { 0.0 };
+            totals.z_loss[row] = if counted { z_loss[row] } else { 0.0 };
+            totals.correct[row] = if counted { totals.correct[row] } else { 0 };
         }
         (Softmax { shift, y: sums.y, s, lse, mass: sums.mass }, totals)
     }
@@ -183,21 +248,10 @@ impl Kernel<'_> {
         shift: f32,
         sums: &Partial,
     ) -> (Softmax, Totals) {
-        let largest = sums.largest;
-        let sums = RowSums {
-            x: [largest.x],
-            y: [largest.y],
-            z: [self.squash.z(s, largest.x)],
-            class: [largest.class as i64],
-            one: [self.squash.exponential(s, sums.reference).of(s, largest.y)],
-            exp: [sums.exp],
-            moment: [sums.moment],
-            distance: [sums.distance],
-            mass: [sums.mass],
-            target: [sums.target],
-        };
-        let (softmax, [totals]) = self.finish(&self.one_row(row, target), shift, &sums);
-        (softmax, totals)
+        let mut all = RowSums::ZERO;
+        all.set(s, &self.squash, 0, sums);
+        let (softmax, totals) = self.finish(&self.one_row(row, target), shift, &all);
+        (softmax, totals.of(0))
     }
 
     /// A row that is counted.

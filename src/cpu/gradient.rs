@@ -2,14 +2,20 @@
 
 use std::ops::Range;
 
+use half::{bf16, f16};
+
 use super::chunk::{self, COLUMNS};
 use super::finish::{Rows, Softmax};
+use super::keep::Kept;
 use super::kernel::{Kernel, Target};
-use super::math::{HEADROOM, MAX_ABOVE};
-use super::memory;
-use super::scratch::{Kept, Scratch};
-use super::simd::{LANES, Lanes, Simd, Vectorised};
-use super::writer::Numbers;
+use super::math::{Exponential, HEADROOM, MAX_ABOVE};
+use super::memory::{self, Element, Row};
+use super::numbers::{Affine, Exponentials, InMemory};
+use super::scratch::Scratch;
+use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
+use super::waiting::Waiting;
+use super::writer::{Special, Writer};
+use crate::DType;
 
 /// What the classes of rows share: the gradient is `factor` e - `of_u` u, where e are exponentials and u
 /// the probabilities, or the weights of label smoothing.
@@ -48,22 +54,102 @@ impl Kernel<'_> {
     fn write_gradient<S: Simd>(&self, s: S, work: Gradient) {
         let Gradient { row, columns, target, softmax, scratch, kept, .. } = work;
         let Some(dlogits) = self.call.dlogits else { return };
-        let dlogits = dlogits.row(row, self.call.inner);
-        let logits = self.call.logits.row(row, self.call.inner);
         let reference = self.squash.reference(softmax.y[0]);
         let exponential = self.squash.exponential(s, reference);
         let (rows, largest) = (self.one_row(row, target), [exponential.of(s, softmax.y[0])]);
         let terms = self.terms(&rows, &softmax, &largest);
-        let (factor, of_u) = (terms.factor[0], terms.of_u[0]);
-        let smoothing = self.problem.label_smoothing;
-        let is_class = matches!(target, Target::Class(_));
-        let plain = is_class && smoothing == 0.0 && !self.squash.has_slopes();
+        let made = OneRow {
+            logits: self.call.logits.row(row, self.call.inner),
+            dlogits: dlogits.row(row, self.call.inner),
+            columns,
+            target,
+            rows,
+            shift: softmax.shift,
+            reference,
+            exponential,
+            terms,
+        };
+        let kept = kept.filter(|_| made.terms.ordinary[0]);
+        if let (Target::Class(class), Some(map)) = (target, self.map(&made.terms)) {
+            if let Some(kept) = kept
+                && kept.references.iter().all(|kept| *kept == reference)
+            {
+                return self.write_kept(s, made, class, map, kept, &mut scratch.writer);
+            }
+            let identity = self.squash.is_identity(softmax.shift);
+            if made.logits.stride == 1 && identity && !made.terms.lowered[0] {
+                return self.write_direct(s, made, class, map, &mut scratch.writer);
+            }
+        }
+        self.write_chunks(s, made, kept, scratch);
+    }
+
+    /// Writes a gradient of kept exponentials, or lets it wait.
+    #[inline(always)]
+    fn write_kept<S: Simd>(
+        &self,
+        s: S,
+        made: OneRow<S>,
+        class: usize,
+        map: Affine,
+        kept: &Kept,
+        writer: &mut Writer,
+    ) {
+        let special = self.special(s, &made, class, chunk::get(kept.e, class));
+        let (row, classes) = (made.dlogits, made.columns.len());
+        if writer.streams() && row.stride == 1 {
+            let place = kept.place;
+            writer.waiting.push(Waiting { row, place, classes, map, special });
+        } else {
+            let numbers = InMemory::mapped(kept.e, classes, map);
+            writer.write_from_memory(s, &row, made.columns.start, &numbers, special);
+        }
+    }
+
+    /// Writes a gradient of logits as they are, without a detour through scratch memory.
+    #[inline(always)]
+    fn write_direct<S: Simd>(
+        &self,
+        s: S,
+        made: OneRow<S>,
+        class: usize,
+        map: Affine,
+        writer: &mut Writer,
+    ) {
+        let e = made.exponential.of(s, made.logits.get(class));
+        let special = self.special(s, &made, class, e);
+        match made.logits.dtype {
+            DType::F32 => made.write_exponentials::<f32>(s, map, special, writer),
+            DType::F16 => made.write_exponentials::<f16>(s, map, special, writer),
+            DType::BF16 => made.write_exponentials::<bf16>(s, map, special, writer),
+            other => unreachable!("a kernel of {other}"),
+        }
+    }
+
+    /// The gradient at the class of the target, whose exponential is e, if it is one of the columns.
+    #[inline(always)]
+    fn special<S: Simd>(&self, s: S, made: &OneRow<S>, class: usize, e: f32) -> Special {
+        let [value] = self.at_target(s, &made.rows, &made.terms, &[e]);
+        let Range { start, end } = made.columns;
+        (start..end).contains(&class).then(|| (class - start, value))
+    }
+
+    /// Writes a gradient chunk by chunk.
+    #[inline(always)]
+    fn write_chunks<S: Simd>(
+        &self,
+        s: S,
+        made: OneRow<S>,
+        kept: Option<&Kept>,
+        scratch: &mut Scratch,
+    ) {
+        let OneRow { logits, dlogits, columns, target, rows, shift, reference, .. } = made;
+        let (terms, exponential) = (made.terms, made.exponential);
         for (first, len) in Self::chunks(columns) {
             let blocks = len.div_ceil(LANES);
             let Scratch { y, e, g, u, slope: slopes, writer } = &mut *scratch;
             let (y, g, u) = (&mut y[..blocks], &mut g[..blocks], &mut u[..blocks]);
-            let kept = kept
-                .filter(|kept| terms.ordinary[0] && kept.references[first / COLUMNS] == reference);
+            let kept = kept.filter(|kept| kept.references[first / COLUMNS] == reference);
             let (e, slopes) = match kept {
                 Some(kept) => {
                     let blocks = first / LANES..first / LANES + blocks;
@@ -71,45 +157,47 @@ impl Kernel<'_> {
                 }
                 None => {
                     let (e, slopes) = (&mut e[..blocks], &mut slopes[..blocks]);
-                    self.load(s, softmax.shift, logits, first, len, y, slopes);
-                    chunk::exponentials(s, &exponential, y, e);
+                    self.load(s, shift, logits, first, len, y, slopes);
+                    let ahead = logits.ahead(first + len, Level::First);
+                    chunk::exponentials(s, &exponential, y, e, ahead, None);
                     if terms.lowered[0] {
                         chunk::scale(s, LOWERED, e);
                     }
                     (&*e, &*slopes)
                 }
             };
-            let special = match target {
-                Target::Class(class) if (first..first + len).contains(&class) => {
-                    let at = class - first;
-                    Some((at, self.at_target(s, &rows, &terms, &[chunk::get(e, at)])[0]))
-                }
-                _ => None,
-            };
-            if plain {
-                writer.write(s, &dlogits, first, &Numbers { from: e, len, factor, special });
-                continue;
-            }
+            let (factor, of_u) = (terms.factor[0], terms.of_u[0]);
             match (target, self.class_weights) {
                 (Target::Probabilities(q), _) => {
                     self.mix(s, q, first, len, u);
                     chunk::less_weighted(s, e, factor, u, of_u, g);
                     at_maxima(s, &terms, e, u, g);
                 }
-                (Target::Class(_), Some(weights)) if smoothing != 0.0 => {
+                (Target::Class(_), Some(weights)) if self.problem.label_smoothing != 0.0 => {
                     weights.load(s, first, len, 0.0, u);
                     chunk::less_weighted(s, e, factor, u, of_u, g);
                 }
                 (Target::Class(_), _) => chunk::less(s, e, factor, of_u, g),
             }
-            if let Some((at, value)) = special {
-                chunk::set(g, at, value);
+            if let Target::Class(class) = target
+                && (first..first + len).contains(&class)
+            {
+                let [value] = self.at_target(s, &rows, &terms, &[chunk::get(e, class - first)]);
+                chunk::set(g, class - first, value);
             }
             if self.squash.has_slopes() {
                 chunk::multiply(s, slopes, g);
             }
-            writer.write(s, &dlogits, first, &Numbers::new(g, len));
+            writer.write_from_memory(s, &dlogits, first, &InMemory::new(g, len), None);
         }
+    }
+
+    /// The function from exponentials to the gradient, where it is the same for all classes but that of
+    /// the target.
+    fn map(&self, terms: &Terms) -> Option<Affine> {
+        let weighted = self.class_weights.is_some() && self.problem.label_smoothing != 0.0;
+        let map = Affine { factor: terms.factor[0], term: -terms.of_u[0] };
+        (!weighted && !self.squash.has_slopes()).then_some(map)
     }
 
     /// Writes the same value for every class.
@@ -127,7 +215,8 @@ impl Kernel<'_> {
         let Scratch { g, writer, .. } = scratch;
         g.iter_mut().for_each(|lanes| lanes.0.fill(value));
         for (first, len) in Self::chunks(columns) {
-            writer.write(s, &dlogits, first, &Numbers::new(&g[..len.div_ceil(LANES)], len));
+            let numbers = InMemory::new(&g[..len.div_ceil(LANES)], len);
+            writer.write_from_memory(s, &dlogits, first, &numbers, None);
         }
     }
 
@@ -150,7 +239,9 @@ impl Kernel<'_> {
         let (mut unit, mut z_part) = ([0.0; N], [0.0; N]);
         for row in 0..N {
             unit[row] = upstream[row] * self.scale.cross_entropy;
-            if problem.z_loss != 0.0 {
+        }
+        if problem.z_loss != 0.0 {
+            for row in 0..N {
                 let factor = 2.0 * problem.z_loss * softmax.lse[row];
                 z_part[row] = upstream[row] * self.scale.z_loss * factor;
             }
@@ -160,6 +251,7 @@ impl Kernel<'_> {
                 *unit *= self.row_weight(rows.first + row);
             }
         }
+        let share = smoothing / problem.classes as f64;
         let (mut hit, mut even) = ([0.0; N], [0.0; N]);
         let (mut of_p, mut of_u) = ([0.0; N], [0.0; N]);
         for row in 0..N {
@@ -168,7 +260,7 @@ impl Kernel<'_> {
                 of_u[row] = unit[row];
             } else {
                 hit[row] = unit[row] * (1.0 - smoothing) * rows.weights[row];
-                even[row] = unit[row] * smoothing / problem.classes as f64;
+                even[row] = unit[row] * share;
                 of_p[row] = hit[row] + even[row] * self.weight_sum + z_part[row];
                 of_u[row] = even[row];
             }
@@ -194,8 +286,11 @@ impl Kernel<'_> {
             let factor = of_p[row] * slope / norm;
             let lowered = factor.abs() < 2f64.powi(-100);
             let by = if lowered { LOWERED } else { 1.0 };
-            terms.factor[row] = (factor / f64::from(by)) as f32;
-            terms.of_u[row] = (of_u[row] * slope) as f32;
+            let raised = if lowered { factor / f64::from(LOWERED) } else { factor };
+            terms.factor[row] = raised as f32;
+            // A 0 is +0: subtracting that keeps the sign of another 0.
+            let of_u = (of_u[row] * slope) as f32;
+            terms.of_u[row] = if of_u == 0.0 { 0.0 } else { of_u };
             terms.largest[row] *= by;
             terms.lowered[row] = lowered;
             terms.ordinary[row] = !lowered && factor.abs() < 2f64.powi(-30);
@@ -229,36 +324,75 @@ impl Kernel<'_> {
     }
 }
 
+/// A row whose gradient is written, and what that takes.
+struct OneRow<S: Simd> {
+    logits: Row,
+    dlogits: Row,
+    columns: Range<usize>,
+    target: Target,
+    rows: Rows<1>,
+    /// What is subtracted to make y.
+    shift: f32,
+    /// That of its exponentials.
+    reference: f32,
+    exponential: Exponential<S>,
+    terms: Terms,
+}
+
+impl<S: Simd> OneRow<S> {
+    #[inline(always)]
+    fn write_exponentials<T: Element>(
+        self,
+        s: S,
+        map: Affine,
+        special: Special,
+        writer: &mut Writer,
+    ) {
+        let (first, exponential) = (self.columns.start, self.exponential);
+        let numbers =
+            Exponentials { logits: self.logits.packed::<T>(self.columns), exponential, map };
+        writer.write(s, &self.dlogits, first, &numbers, special);
+    }
+}
+
 /// a b + c, rounded as in vectors.
 #[inline(always)]
 fn mul_add<const N: usize, S: Simd>(s: S, a: &[f32; N], b: &[f32; N], c: &[f32; N]) -> [f32; N] {
-    let block = |x: &[f32; N]| {
-        let mut lanes = Lanes([0.0; LANES]);
-        lanes.0[..N].copy_from_slice(x);
-        s.load(&lanes.0)
-    };
-    let (mut a, b, c) = (block(a), block(b), block(c));
+    let mut result = *c;
+    if let ([a], [b], [c]) = (&a[..], &b[..], &c[..]) {
+        result[0] = s.first(s.mul_add(s.splat(*a), s.splat(*b), s.splat(*c)));
+        return result;
+    }
+    let (mut a, b, c) = (s.load(&widened(a)), s.load(&widened(b)), s.load(&widened(c)));
     for (a, (b, c)) in a.as_mut().iter_mut().zip(b.as_ref().iter().zip(c.as_ref())) {
         *a = s.mul_add(*a, *b, *c);
     }
-    let (mut lanes, mut result) = (Lanes([0.0; LANES]), [0.0; N]);
-    s.store(a, &mut lanes.0);
-    result.copy_from_slice(&lanes.0[..N]);
+    let mut lanes = [0.0; LANES];
+    s.store(a, &mut lanes);
+    result.copy_from_slice(&lanes[..N]);
     result
 }
 
+/// A block that begins with these numbers.
+#[inline(always)]
+fn widened<const N: usize>(x: &[f32; N]) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    lanes[..N].copy_from_slice(x);
+    lanes
+}
+
 /// Writes the gradient of some columns of a counted row with a softmax.
-pub(super) struct Gradient<'a, 'b> {
+pub(super) struct Gradient<'a, 'b, 'c> {
     pub kernel: &'a Kernel<'a>,
     pub row: usize,
     pub columns: Range<usize>,
     pub target: Target,
     pub softmax: Softmax,
     pub scratch: &'a mut Scratch<'b>,
-    pub kept: Option<&'a Kept<'b>>,
+    pub kept: Option<&'a Kept<'c>>,
 }
 
-impl Vectorised for Gradient<'_, '_> {
+impl Vectorised for Gradient<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]

@@ -11,11 +11,13 @@
 use std::ops::Range;
 
 use super::Pass;
-use super::finish::RowOutputs;
+use super::finish::{RowOutputs, RowTotals};
 use super::gradient::Gradient;
+use super::keep::Keep;
+use super::medium::{self, MEDIUM};
 use super::memory::{self, Row};
 use super::narrow::NARROW;
-use super::scratch::{Kept, Scratch};
+use super::scratch::Scratch;
 use super::simd::{LANES, Simd, Vectorised};
 use super::squash::Squash;
 use crate::Problem;
@@ -83,22 +85,29 @@ impl<'a> Kernel<'a> {
 
     /// Writes all outputs of some rows, and returns what they add to the totals.
     #[inline(always)]
-    pub fn forward<'b, S: Simd>(
+    pub fn forward<S: Simd>(
         &self,
         s: S,
         rows: Range<usize>,
-        scratch: &mut Scratch<'b>,
-        kept: &mut Option<Kept<'b>>,
+        scratch: &mut Scratch,
+        keep: &mut Keep,
     ) -> Totals {
-        let mut totals = Totals::default();
-        if self.problem.classes <= NARROW {
-            for rows in batches(rows) {
-                totals = self.narrow_forward(s, rows, totals, scratch);
+        let (classes, mut totals) = (self.problem.classes, Totals::default());
+        if classes <= NARROW {
+            let mut lanes = RowTotals::ZERO;
+            for rows in batches(rows, LANES) {
+                self.narrow_forward(s, rows, &mut lanes, scratch);
             }
-        } else {
-            for row in rows {
-                totals = totals.plus(self.wide_forward(s, row, scratch, kept));
+            return lanes.sum();
+        }
+        if classes <= MEDIUM {
+            for rows in batches(rows, medium::ROWS) {
+                totals = self.medium_forward(s, rows, totals, scratch, keep);
             }
+            return totals;
+        }
+        for row in rows {
+            totals = totals.plus(self.wide_forward(s, row, scratch, keep));
         }
         totals
     }
@@ -107,7 +116,7 @@ impl<'a> Kernel<'a> {
     #[inline(always)]
     pub fn backward<S: Simd>(&self, s: S, rows: Range<usize>, scratch: &mut Scratch) {
         if self.problem.classes <= NARROW {
-            for rows in batches(rows) {
+            for rows in batches(rows, LANES) {
                 self.narrow_backward(s, rows, scratch);
             }
         } else {
@@ -119,12 +128,12 @@ impl<'a> Kernel<'a> {
 
     /// Writes all outputs of a row, and returns what it adds to the totals.
     #[inline(always)]
-    fn wide_forward<'b, S: Simd>(
+    fn wide_forward<S: Simd>(
         &self,
         s: S,
         row: usize,
-        scratch: &mut Scratch<'b>,
-        kept: &mut Option<Kept<'b>>,
+        scratch: &mut Scratch,
+        keep: &mut Keep,
     ) -> Totals {
         let call = self.call;
         let Some(target) = self.target(row) else {
@@ -133,7 +142,10 @@ impl<'a> Kernel<'a> {
             return Totals::default();
         };
         let logits = call.logits.row(row, call.inner);
-        let (shift, sums) = self.sums(s, logits, target, scratch, kept);
+        let (next, last) = keep.turn();
+        let mut kept = next.row(0, last);
+        let (shift, sums) = self.sums(s, logits, target, scratch, &mut kept);
+        scratch.writer.write_waiting(s, last);
         let largest = sums.largest;
         if sums.exp.is_nan() || !self.squash.is_defined_for(largest.x) {
             let largest = if self.has_nan(s, logits, scratch) { f32::NAN } else { largest.x };
@@ -209,7 +221,7 @@ impl Vectorised for Wide<'_, '_> {
     fn run<S: Simd>(self, s: S) -> Totals {
         let Wide { kernel, pass, row, scratch } = self;
         match pass {
-            Pass::Forward => kernel.wide_forward(s, row, scratch, &mut None),
+            Pass::Forward => kernel.wide_forward(s, row, scratch, &mut Keep::nothing()),
             Pass::Backward => {
                 kernel.wide_backward(s, row, scratch);
                 Totals::default()
@@ -218,10 +230,10 @@ impl Vectorised for Wide<'_, '_> {
     }
 }
 
-/// Rows of which a block has one in each lane.
-fn batches(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+/// Rows, so many at a time.
+fn batches(rows: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
     let end = rows.end;
-    rows.step_by(LANES).map(move |first| first..end.min(first + LANES))
+    rows.step_by(count).map(move |first| first..end.min(first + count))
 }
 
 impl Totals {

@@ -51,18 +51,14 @@ impl Weights<'_> {
 /// The largest number of each row, and its first column; NaNs do not count.
 #[inline(always)]
 pub(super) fn largest<S: Simd>(s: S, x: &[Lanes]) -> (Lanes, Lanes) {
-    let mut largest = s.fill(f32::NEG_INFINITY);
-    for lanes in x {
-        for (&v, largest) in s.load(&lanes.0).as_ref().iter().zip(largest.as_mut()) {
-            *largest = s.max(v, *largest);
-        }
-    }
-    let mut at = s.fill(0.0);
-    for (class, lanes) in x.iter().enumerate().rev() {
+    let (mut largest, mut at) = (s.fill(f32::NEG_INFINITY), s.fill(0.0));
+    for (class, lanes) in x.iter().enumerate() {
         let class = s.splat(class as f32);
         for (register, &v) in s.load(&lanes.0).as_ref().iter().enumerate() {
-            let at = &mut at.as_mut()[register];
-            *at = s.if_equal(v, largest.as_ref()[register], class, *at);
+            let (largest, at) = (&mut largest.as_mut()[register], &mut at.as_mut()[register]);
+            let larger = s.max(v, *largest);
+            *at = s.if_equal(larger, *largest, *at, class);
+            *largest = larger;
         }
     }
     let (mut values, mut columns) = (Lanes([0.0; LANES]), Lanes([0.0; LANES]));

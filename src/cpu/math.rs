@@ -92,12 +92,42 @@ impl<S: Simd> Exponential<S> {
     /// For L x of at most the reference + [`MAX_ABOVE`]; 0 from 187 below it on, NaN for NaN and +inf.
     #[inline(always)]
     pub fn at(&self, s: S, x: S::V) -> S::V {
-        let x = s.max(self.lowest, x);
-        let shifted = s.mul_add(x, self.high, self.round);
-        let n = s.sub(shifted, self.round);
-        let r = s.remainder(x, self.high, self.low, n);
-        let one = s.splat(1.0);
-        s.mul(s.mul_add(exp2_m1_over(s, r), r, one), s.integer_to_exponent(shifted))
+        let [e] = self.each(s, [x]);
+        e
+    }
+
+    /// The same of a block: two registers at a time, so that one computes while the other waits.
+    #[inline(always)]
+    pub fn block(&self, s: S, mut x: S::Block) -> S::Block {
+        for pair in x.as_mut().as_chunks_mut::<2>().0 {
+            *pair = self.each(s, *pair);
+        }
+        x
+    }
+
+    // Loops, not `map`: a closure would not be compiled for the instruction set.
+    #[inline(always)]
+    fn each<const N: usize>(&self, s: S, mut x: [S::V; N]) -> [S::V; N] {
+        for x in &mut x {
+            *x = s.max(self.lowest, *x);
+        }
+        let mut shifted = x;
+        for shifted in &mut shifted {
+            *shifted = s.mul_add(*shifted, self.high, self.round);
+        }
+        let mut r = x;
+        for (r, shifted) in r.iter_mut().zip(&shifted) {
+            *r = s.remainder(*r, self.high, self.low, s.sub(*shifted, self.round));
+        }
+        let mut p = [s.splat(EXP2[0]); N];
+        for c in &EXP2[1..] {
+            horner(s, &mut p, &r, *c);
+        }
+        horner(s, &mut p, &r, 1.0);
+        for (p, shifted) in p.iter_mut().zip(&shifted) {
+            *p = s.mul(*p, s.integer_to_exponent(*shifted));
+        }
+        p
     }
 
     /// The same of one number.
@@ -107,15 +137,16 @@ impl<S: Simd> Exponential<S> {
     }
 }
 
-/// (2^r - 1) / r.
+/// p r + c.
 #[inline(always)]
-fn exp2_m1_over<S: Simd>(s: S, r: S::V) -> S::V {
-    let mut p = s.splat(EXP2[0]);
-    for c in &EXP2[1..] {
-        p = s.mul_add(p, r, s.splat(*c));
+fn horner<S: Simd, const N: usize>(s: S, p: &mut [S::V; N], r: &[S::V; N], c: f32) {
+    for (p, r) in p.iter_mut().zip(r) {
+        *p = s.mul_add(*p, *r, s.splat(c));
     }
-    p
 }
+
+/// 2^-HEADROOM.
+const HEAD: f32 = 1.0 / (1u64 << HEADROOM) as f32;
 
 /// tanh(y) / y - 1 = y^2 (t1 + y^2 (t2 + ...)), t6 first: the smallest largest relative error of tanh
 /// up to [`TANH_LIMIT`], 2^-26.9.
@@ -165,53 +196,77 @@ impl<S: Simd> SoftCap<S> {
     /// `factor` is 2 |k| / c log2(e), between 2^-100 and 2^100.
     #[inline(always)]
     pub fn new(s: S, factor: Factor, cap: f32, scale: f64) -> Self {
-        let head = 2f32.powi(-HEADROOM);
-        let lower = if scale.abs() < f64::from(head) { head } else { 1.0 };
-        let slope = Factor::new(4.0 * scale * f64::from(head / lower));
+        let lower = if scale.abs() < f64::from(HEAD) { HEAD } else { 1.0 };
+        let slope = Factor::new(4.0 * scale * f64::from(HEAD / lower));
         let inner = (f64::from(factor.high) + f64::from(factor.low)) / (2.0 * LOG2_E);
         let unit = f64::from_bits(inner.to_bits() & 0xfff0_0000_0000_0000);
         let magnitude = inner * f64::from(cap); // |k|, as the exponential has it
-        let mut polynomial = TANH;
+        let mut polynomial = [s.splat(0.0); TANH.len()];
         let mut power = magnitude;
-        for c in polynomial.iter_mut().rev() {
+        for (c, t) in polynomial.iter_mut().zip(TANH).rev() {
             power *= (inner / unit) * (inner / unit);
-            *c *= power;
+            *c = s.splat((t * power) as f32);
         }
         SoftCap {
             exponential: Exponential::new(s, factor, 0.0),
             limit: s.splat((-TANH_LIMIT / inner) as f32),
             unit: s.splat(unit as f32),
-            polynomial: polynomial.map(|c| s.splat(c as f32)),
+            polynomial,
             rest: s.splat((magnitude - f64::from(magnitude as f32)) as f32),
             scale: s.splat(magnitude as f32),
             cap: s.splat(cap),
-            twice: s.splat(-2.0 * head * cap),
+            twice: s.splat(-2.0 * HEAD * cap),
             slope: Factor2 { high: s.splat(slope.high), low: s.splat(slope.low) },
             lower: s.splat(lower),
         }
     }
 
-    /// z with the sign of x, and dz/dx.
+    /// z with the sign of x, and dz/dx; two registers at a time, as of exponentials.
     #[inline(always)]
-    pub fn at(&self, s: S, x: S::V) -> (S::V, S::V) {
-        let one = s.splat(1.0);
-        let head = 2f32.powi(-HEADROOM);
-        let lower = s.copysign(x, s.splat(-1.0)); // -|x|
-        let e = self.exponential.at(s, lower);
-        let q = s.div(e, s.mul_add(e, s.splat(head), one));
-        let slope = s.mul_add(q, self.slope.high, s.mul(q, self.slope.low));
-        let slope = s.mul_add(slope, s.mul(q, s.splat(-head)), slope); // 4 k q (1 - q)
-        let slope = s.mul(slope, self.lower);
-        let far = s.copysign(s.mul_add(q, self.twice, self.cap), x);
-
-        let y = s.mul(x, self.unit);
-        let y2 = s.mul(y, y);
-        let mut h = self.polynomial[0];
-        for &c in &self.polynomial[1..] {
-            h = s.mul_add(h, y2, c);
+    pub fn block(&self, s: S, mut x: S::Block) -> (S::Block, S::Block) {
+        let mut slope = x;
+        let slopes = slope.as_mut().as_chunks_mut::<2>().0;
+        for (x, slope) in x.as_mut().as_chunks_mut::<2>().0.iter_mut().zip(slopes) {
+            (*x, *slope) = self.each(s, *x);
         }
-        let near = s.mul_add(x, self.scale, s.mul(x, s.mul_add(h, y2, self.rest)));
-        (s.if_equal(s.max(self.limit, lower), lower, near, far), slope)
+        (x, slope)
+    }
+
+    #[inline(always)]
+    fn each<const N: usize>(&self, s: S, x: [S::V; N]) -> ([S::V; N], [S::V; N]) {
+        let one = s.splat(1.0);
+        let mut lower = x;
+        for lower in &mut lower {
+            *lower = s.copysign(*lower, s.splat(-1.0)); // -|x|
+        }
+        let mut q = self.exponential.each(s, lower);
+        for q in &mut q {
+            *q = s.div(*q, s.mul_add(*q, s.splat(HEAD), one));
+        }
+        let mut slope = q;
+        for (slope, q) in slope.iter_mut().zip(&q) {
+            let first = s.mul_add(*q, self.slope.high, s.mul(*q, self.slope.low));
+            *slope = s.mul_add(first, s.mul(*q, s.splat(-HEAD)), first); // 4 k q (1 - q)
+            *slope = s.mul(*slope, self.lower);
+        }
+
+        let (mut y2, mut h) = (x, [self.polynomial[0]; N]);
+        for y2 in &mut y2 {
+            let y = s.mul(*y2, self.unit);
+            *y2 = s.mul(y, y);
+        }
+        for &c in self.polynomial[1..].iter().chain([&self.rest]) {
+            for (h, y2) in h.iter_mut().zip(&y2) {
+                *h = s.mul_add(*h, *y2, c);
+            }
+        }
+        let mut z = x;
+        for n in 0..N {
+            let near = s.mul_add(x[n], self.scale, s.mul(x[n], h[n]));
+            let far = s.copysign(s.mul_add(q[n], self.twice, self.cap), x[n]);
+            z[n] = s.if_equal(s.max(self.limit, lower[n]), lower[n], near, far);
+        }
+        (z, slope)
     }
 }
 

@@ -5,9 +5,11 @@
 //! different rows.
 #![allow(unsafe_code)]
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
-use super::simd::{LANES, Lanes, Simd, Vectorised};
+use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
 use crate::DType;
 use crate::call::{Call, Strided};
 
@@ -94,6 +96,8 @@ pub(super) trait Element: Copy {
     const ZERO: Self;
     fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::Block;
     fn store<S: Simd>(s: S, block: S::Block, to: &mut [Self; LANES]);
+    /// The same past the caches.
+    fn stream<S: Simd>(s: S, block: S::Block, to: &mut Lanes<Self>);
 
     /// One number.
     #[inline(always)]
@@ -105,7 +109,7 @@ pub(super) trait Element: Copy {
 }
 
 macro_rules! element {
-    ($($type:ty: $zero:expr, $load:ident, $store:ident;)*) => {$(
+    ($($type:ty: $zero:expr, $load:ident, $store:ident, $stream:ident;)*) => {$(
         impl Element for $type {
             const ZERO: Self = $zero;
             #[inline(always)]
@@ -116,14 +120,18 @@ macro_rules! element {
             fn store<S: Simd>(s: S, block: S::Block, to: &mut [Self; LANES]) {
                 s.$store(block, to);
             }
+            #[inline(always)]
+            fn stream<S: Simd>(s: S, block: S::Block, to: &mut Lanes<Self>) {
+                s.$stream(block, to);
+            }
         }
     )*};
 }
 
 element! {
-    f32: 0.0, load, store;
-    f16: f16::ZERO, load_f16, store_f16;
-    bf16: bf16::ZERO, load_bf16, store_bf16;
+    f32: 0.0, load, store, stream;
+    f16: f16::ZERO, load_f16, store_f16, stream_f16;
+    bf16: bf16::ZERO, load_bf16, store_bf16, stream_bf16;
 }
 
 impl Row {
@@ -152,6 +160,20 @@ impl Row {
         let mut largest = Lanes([0.0; LANES]);
         s.call(Load { row: self, first, len, pad, to, largest: &mut largest });
         s.load(&largest.0)
+    }
+
+    /// So many classes of a packed row of `T`.
+    pub fn packed<T: Element>(&self, classes: Range<usize>) -> Packed<T> {
+        debug_assert_eq!((self.stride, self.dtype.size()), (1, size_of::<T>()));
+        Packed { data: self.data.cast::<T>().wrapping_add(classes.start), len: classes.len() }
+    }
+
+    /// What is read soon, from this class on.
+    #[inline(always)]
+    pub fn ahead(&self, first: usize, into: Level) -> Ahead {
+        let size = self.dtype.size();
+        let next = self.data.wrapping_add(first * self.stride * size);
+        Ahead { next, bytes: LANES * size, into }
     }
 
     /// Reads one class, widened.
@@ -204,6 +226,55 @@ impl Row {
             // SAFETY: the call checked every class of the row.
             unsafe { data.add(class * self.stride).write(T::round(from)) };
         }
+    }
+}
+
+/// Numbers of a row, one behind the other. They may be written while this lives, but not while it is
+/// asked for some.
+#[derive(Clone, Copy)]
+pub(super) struct Packed<T> {
+    data: *const T,
+    len: usize,
+}
+
+impl<T: Element> Packed<T> {
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Those from `at` on, widened; 0 behind the last one.
+    #[inline(always)]
+    pub fn block<S: Simd>(&self, s: S, at: usize) -> S::Block {
+        let data = self.data.wrapping_add(at);
+        if at + LANES <= self.len {
+            // SAFETY: the call checked every class of the row.
+            return T::load(s, unsafe { &*data.cast::<[T; LANES]>() });
+        }
+        let mut lanes = [T::ZERO; LANES];
+        for (index, lane) in lanes[..self.len - at].iter_mut().enumerate() {
+            // SAFETY: as above.
+            *lane = unsafe { *data.add(index) };
+        }
+        T::load(s, &lanes)
+    }
+}
+
+/// Memory that is read next. It need not be there.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead {
+    next: *const u8,
+    /// The size of a block.
+    bytes: usize,
+    into: Level,
+}
+
+impl Ahead {
+    /// Asks for one block more.
+    #[inline(always)]
+    pub fn fetch<S: Simd>(&mut self, s: S) {
+        s.prefetch(self.next, self.into);
+        s.prefetch(self.next.wrapping_add(self.bytes / 2), self.into); // the second line of `f32`
+        self.next = self.next.wrapping_add(self.bytes);
     }
 }
 

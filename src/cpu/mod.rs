@@ -4,11 +4,12 @@
 //! | what | where |
 //! | --- | --- |
 //! | all rows of a call: blocks, denominators, totals; few long rows | [`batch`], [`split`] |
-//! | one row after the other; 32 short rows side by side | [`kernel`], [`narrow`] |
+//! | one row after the other; 8 rows finished together; 32 short rows side by side | [`kernel`], [`medium`], [`narrow`] |
 //! | from logits to sums, from sums to outputs, to gradients | [`sums`], [`finish`], [`gradient`] |
 //! | scale and softcap of logits; sums as they grow | [`squash`], [`partial`] |
 //! | loops over a chunk of a row, over columns of short rows | [`chunk`], [`lanes`] |
-//! | buffers of a call: rows, columns, gradients, scratch memory | [`memory`], [`columns`], [`writer`], [`scratch`] |
+//! | buffers of a call: rows, columns of short rows, scratch memory, kept exponentials | [`memory`], [`columns`], [`scratch`], [`keep`] |
+//! | gradients as they are written: what of, how, when | [`numbers`], [`writer`], [`waiting`] |
 //! | instruction sets, functions over vectors, threads, rounding modes | [`simd`], [`math`], [`parallel`], [`float_env`] |
 
 mod batch;
@@ -17,11 +18,14 @@ mod columns;
 mod finish;
 pub(crate) mod float_env;
 mod gradient;
+mod keep;
 mod kernel;
 mod lanes;
 mod math;
+mod medium;
 mod memory;
 mod narrow;
+mod numbers;
 pub(crate) mod parallel;
 mod partial;
 pub mod reference;
@@ -30,6 +34,7 @@ pub(crate) mod simd;
 mod split;
 mod squash;
 mod sums;
+mod waiting;
 mod writer;
 
 pub(crate) use batch::Pass;

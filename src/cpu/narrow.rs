@@ -9,9 +9,9 @@ use std::ops::Range;
 use super::Pass;
 use super::chunk::GROUP;
 use super::columns::{read, write};
-use super::finish::{RowSums, Rows, Softmax};
+use super::finish::{RowSums, RowTotals, Rows, Softmax};
 use super::gradient::{Gradient, Terms};
-use super::kernel::{Kernel, Totals, Wide};
+use super::kernel::{Kernel, Wide};
 use super::lanes::{Exponentials, Weights, add, largest, weighted};
 use super::memory;
 use super::scratch::Scratch;
@@ -21,52 +21,49 @@ use crate::Outputs;
 /// The longest row of this kernel.
 pub(super) const NARROW: usize = 63;
 
-/// At most 32 rows.
+/// At most 32 rows, and what becomes of them: sets have a bit for each lane.
 struct Batch {
     rows: Rows<LANES>,
-    kinds: [Kind; LANES],
-}
-
-/// What becomes of a row.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// Not there.
-    None,
-    Ignored,
-    Ordinary,
-    /// Left to the kernel of long rows.
-    Special,
-    /// The same, but only its gradient.
-    SpecialGradient,
+    /// The classes of the targets as numbers.
+    targets: Lanes,
+    ignored: u32,
+    /// Those left to the kernel of long rows.
+    special: u32,
+    /// Those of which only the gradient is.
+    special_gradient: u32,
 }
 
 impl Batch {
-    /// The lanes of this kind.
-    fn all(&self, kind: Kind) -> impl Iterator<Item = usize> + use<> {
-        let kinds = self.kinds;
-        (0..LANES).filter(move |&lane| kinds[lane] == kind)
-    }
-
     /// The rows.
     fn range(&self) -> Range<usize> {
         self.rows.first..self.rows.first + self.rows.len
     }
 
-    fn has(&self, kind: Kind) -> bool {
-        self.kinds.contains(&kind)
+    /// The rows that are counted.
+    fn counted(&self) -> u32 {
+        (u32::MAX >> (LANES - self.rows.len)) & !self.ignored
     }
 }
 
+/// The lanes in a set.
+fn lanes_of(mut set: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lane = set.trailing_zeros() as usize;
+        set &= set.checked_sub(1)?;
+        Some(lane)
+    })
+}
+
 impl Kernel<'_> {
-    /// Writes all outputs of at most 32 rows, and adds to the totals.
+    /// Writes all outputs of at most 32 rows, and adds to the totals of each lane.
     #[inline(always)]
     pub(super) fn narrow_forward<S: Simd>(
         &self,
         s: S,
         rows: Range<usize>,
-        totals: Totals,
+        totals: &mut RowTotals<LANES>,
         scratch: &mut Scratch,
-    ) -> Totals {
+    ) {
         let mut batch = self.batch(rows);
         self.load_batch(s, &batch, scratch);
         let classes = self.problem.classes;
@@ -80,46 +77,38 @@ impl Kernel<'_> {
         let mut one = Lanes([0.0; LANES]);
         s.store(exponentials.at(s, &y), &mut one.0);
 
-        let exp = self.exp_sums(s, &exponentials, &at, scratch);
+        let (exp, at_target) = self.exp_sums(s, &exponentials, &at, &batch.targets, scratch);
+        let (mut z, mut target, mut class) = ([0.0; LANES], [0.0; LANES], [0; LANES]);
+        for lane in 0..LANES {
+            z[lane] = self.squash.z_of(x.0[lane], y.0[lane]);
+            target[lane] = f64::from(y.0[lane] - at_target.y.0[lane]);
+        }
+        if self.problem.outputs.intersects(Outputs::ARGMAX | Outputs::CORRECT) {
+            for (class, at) in class.iter_mut().zip(at.0) {
+                *class = i64::from(at as i32);
+            }
+        }
         let moment = self.moments(s, &exponentials, &y, scratch);
         let (distance, mass) = self.all_distances(s, &y, scratch);
-        let mut sums = RowSums {
-            x: x.0,
-            y: y.0,
-            z: [0.0; LANES],
-            class: at.0.map(|at| i64::from(at as i32)),
-            one: one.0,
-            exp,
-            moment,
-            distance,
-            mass,
-            target: [0.0; LANES],
-        };
+        let (x, y, one) = (x.0, y.0, one.0);
+        let sums = RowSums { x, y, z, class, one, exp, moment, distance, mass, target };
+        let (softmax, mut of_rows) = self.finish(&batch.rows, 0.0, &sums);
+        let mut ordinary = true;
         for lane in 0..LANES {
-            sums.z[lane] = self.squash.z_of(x.0[lane], y.0[lane]);
+            ordinary &= self.is_ordinary(exp[lane], x[lane], y[lane]);
         }
-        if !self.problem.targets_are_probabilities() {
-            for lane in 0..batch.rows.len {
-                let class = batch.rows.classes[lane];
-                sums.target[lane] = f64::from(y.0[lane] - scratch.y[class].0[lane]);
+        if !ordinary {
+            for lane in lanes_of(batch.counted()) {
+                let ordinary = self.is_ordinary(exp[lane], x[lane], y[lane]);
+                batch.special |= u32::from(!ordinary) << lane;
             }
         }
-        let (softmax, mut row_totals) = self.finish(&batch.rows, 0.0, &sums);
-        let mut is_ordinary = [true; LANES];
-        for (lane, is_ordinary) in is_ordinary.iter_mut().enumerate() {
-            *is_ordinary = self.is_ordinary(exp[lane], x.0[lane], y.0[lane]);
-        }
-        if is_ordinary != [true; LANES] {
-            for lane in batch.all(Kind::Ordinary).filter(|&lane| !is_ordinary[lane]) {
-                batch.kinds[lane] = Kind::Special;
-            }
-        }
-        self.batch_gradient(s, &mut batch, &softmax, &one, scratch);
-        for lane in batch.all(Kind::Special) {
+        self.batch_gradient(s, &mut batch, &softmax, &one, &at_target.e, scratch);
+        for lane in lanes_of(batch.special) {
             let row = batch.rows.first + lane;
-            row_totals[lane] = s.call(Wide { kernel: self, pass: Pass::Forward, row, scratch });
+            of_rows.set(lane, s.call(Wide { kernel: self, pass: Pass::Forward, row, scratch }));
         }
-        row_totals[..batch.rows.len].iter().copied().fold(totals, Totals::plus)
+        totals.add(&of_rows);
     }
 
     /// Writes the gradients of at most 32 rows from their statistics.
@@ -139,12 +128,11 @@ impl Kernel<'_> {
             lse: [0.0; LANES],
             mass: [0.0; LANES],
         };
-        for lane in batch.all(Kind::Ordinary) {
+        for lane in lanes_of(batch.counted()) {
             let stats = memory::get::<[f32; 2]>(stats, batch.rows.first + lane);
             let own = self.softmax(s, stats, 0.0);
-            if stats.iter().any(|x| x.is_nan()) || own.shift != 0.0 {
-                batch.kinds[lane] = Kind::Special;
-            }
+            let special = stats.iter().any(|x| x.is_nan()) || own.shift != 0.0;
+            batch.special |= u32::from(special) << lane;
             (softmax.y[lane], softmax.s[lane], softmax.lse[lane]) =
                 (own.y[0], own.s[0], own.lse[0]);
         }
@@ -152,15 +140,14 @@ impl Kernel<'_> {
         let exponentials = self.exponentials(s, &y);
         let mut one = Lanes([0.0; LANES]);
         s.store(exponentials.at(s, &y), &mut one.0);
-        for (y, e) in scratch.y[..classes].iter().zip(&mut *scratch.e) {
-            s.store(exponentials.at(s, y), &mut e.0);
-        }
+        let (_, at_target) =
+            self.exp_sums(s, &exponentials, &Lanes([0.0; LANES]), &batch.targets, scratch);
         if self.problem.targets_are_probabilities() {
             let u = Weights::Of(&scratch.u[..classes]);
             softmax.mass = weighted(s, &y, &scratch.y[..classes], &u).1;
         }
-        self.batch_gradient(s, &mut batch, &softmax, &one, scratch);
-        for lane in batch.all(Kind::Special) {
+        self.batch_gradient(s, &mut batch, &softmax, &one.0, &at_target.e, scratch);
+        for lane in lanes_of(batch.special) {
             let row = batch.rows.first + lane;
             s.call(Wide { kernel: self, pass: Pass::Backward, row, scratch });
         }
@@ -168,31 +155,46 @@ impl Kernel<'_> {
 
     #[inline(always)]
     fn batch(&self, range: Range<usize>) -> Batch {
-        let mut rows = Rows {
-            first: range.start,
-            len: range.len(),
-            counted: [false; LANES],
-            classes: [0; LANES],
-            weights: [1.0; LANES],
+        let len = range.len();
+        let mut batch = Batch {
+            rows: Rows {
+                first: range.start,
+                len,
+                counted: [false; LANES],
+                classes: [0; LANES],
+                weights: [1.0; LANES],
+            },
+            targets: Lanes([0.0; LANES]),
+            ignored: 0,
+            special: 0,
+            special_gradient: 0,
         };
-        let mut kinds = [Kind::None; LANES];
-        kinds[..rows.len].fill(Kind::Ordinary);
-        rows.counted[..rows.len].fill(true);
+        let rows = &mut batch.rows;
+        for (lane, counted) in rows.counted.iter_mut().enumerate() {
+            *counted = lane < len;
+        }
         if !self.problem.targets_are_probabilities() {
             let mut indices = [0; LANES];
-            self.call.targets.indices(rows.first, &mut indices[..rows.len]);
-            for (lane, &index) in indices[..rows.len].iter().enumerate() {
-                if self.problem.ignore_index == Some(index) {
-                    (rows.counted[lane], kinds[lane]) = (false, Kind::Ignored);
-                } else {
-                    rows.classes[lane] = index as usize;
+            self.call.targets.indices(rows.first, &mut indices[..len]);
+            if let Some(index) = self.problem.ignore_index {
+                for (lane, own) in indices[..len].iter_mut().enumerate() {
+                    let is_ignored = *own == index;
+                    rows.counted[lane] = !is_ignored;
+                    batch.ignored |= u32::from(is_ignored) << lane;
+                    *own = if is_ignored { 0 } else { *own };
                 }
+            }
+            for (lane, &index) in indices.iter().enumerate() {
+                rows.classes[lane] = index as usize;
+                batch.targets.0[lane] = index as i32 as f32;
             }
         }
         if self.class_weights.is_some() {
-            rows.weights = rows.classes.map(|class| self.class_weight(class));
+            for (weight, &class) in rows.weights.iter_mut().zip(&rows.classes) {
+                *weight = self.class_weight(class);
+            }
         }
-        Batch { rows, kinds }
+        batch
     }
 
     /// Reads oriented logits, and what u is made of; 0 in rows that are ignored.
@@ -200,7 +202,7 @@ impl Kernel<'_> {
     fn load_batch<S: Simd>(&self, s: S, batch: &Batch, scratch: &mut Scratch) {
         let classes = self.problem.classes;
         let (inner, rows) = (self.call.inner, &batch.range());
-        let counted = batch.has(Kind::Ignored).then_some(batch.rows.counted);
+        let counted = (batch.ignored != 0).then_some(batch.rows.counted);
         let Scratch { y, e, u, .. } = scratch;
         read(s, &self.call.logits, inner, rows, classes, counted.as_ref(), e, y);
         if self.squash.flips() {
@@ -242,37 +244,50 @@ impl Kernel<'_> {
         Exponentials { shared, round, lowest }
     }
 
-    /// Exponentials, and for each row the sum of all but that of the largest logit.
+    /// Exponentials, for each row the sum of all but that of the largest logit, and what belongs to its
+    /// target.
     #[inline(always)]
     fn exp_sums<S: Simd>(
         &self,
         s: S,
         exponentials: &Exponentials<S>,
         at: &Lanes,
+        targets: &Lanes,
         scratch: &mut Scratch,
-    ) -> [f64; LANES] {
+    ) -> ([f64; LANES], AtTarget) {
         let classes = self.problem.classes;
         let (mut total, at, zero) = ([0.0; LANES], s.load(&at.0), s.splat(0.0));
+        let (targets, mut target_y, mut target_e) = (s.load(&targets.0), s.fill(0.0), s.fill(0.0));
         let columns = scratch.y[..classes].chunks(GROUP).zip(scratch.e.chunks_mut(GROUP));
         for (group, (y, e)) in columns.enumerate() {
             // Neighbours in a sum would all be rounded the same way where they are equal.
             let mut sums = [s.fill(0.0); 4];
             for (column, (y, e)) in y.iter().zip(e).enumerate() {
                 let class = s.splat((group * GROUP + column) as f32);
-                let block = exponentials.at(s, y);
+                let (y, block) = (s.load(&y.0), exponentials.at(s, y));
                 s.store(block, &mut e.0);
                 for (register, sum) in sums[column % 4].as_mut().iter_mut().enumerate() {
-                    let e = block.as_ref()[register];
+                    let (y, e) = (y.as_ref()[register], block.as_ref()[register]);
+                    let target = targets.as_ref()[register];
+                    let (of_y, of_e) =
+                        (&mut target_y.as_mut()[register], &mut target_e.as_mut()[register]);
+                    *of_y = s.if_equal(target, class, y, *of_y);
+                    *of_e = s.if_equal(target, class, e, *of_e);
                     *sum = s.add(*sum, s.if_equal(at.as_ref()[register], class, zero, e));
                 }
             }
+            let [mut a, b, c, d] = sums;
             for register in 0..at.as_ref().len() {
-                let [a, b, c, d] = sums.map(|sum| sum.as_ref()[register]);
-                sums[0].as_mut()[register] = s.add(s.add(a, c), s.add(b, d));
+                let [b, c, d] = [b.as_ref()[register], c.as_ref()[register], d.as_ref()[register]];
+                let a = &mut a.as_mut()[register];
+                *a = s.add(s.add(*a, c), s.add(b, d));
             }
-            add(s, sums[0], &mut total);
+            add(s, a, &mut total);
         }
-        total
+        let mut at_target = AtTarget { y: Lanes([0.0; LANES]), e: Lanes([0.0; LANES]) };
+        s.store(target_y, &mut at_target.y.0);
+        s.store(target_e, &mut at_target.e.0);
+        (total, at_target)
     }
 
     /// The sums of (largest y - y) times the exponentials, if the entropy is wanted.
@@ -324,34 +339,40 @@ impl Kernel<'_> {
         weighted(s, &self.bounded(largest), &scratch.y[..classes], &weights)
     }
 
+    #[inline(always)]
     fn bounded(&self, y: &Lanes) -> Lanes {
-        Lanes(y.0.map(|y| self.squash.bounded(y)))
+        let mut bounded = *y;
+        for y in &mut bounded.0 {
+            *y = self.squash.bounded(*y);
+        }
+        bounded
     }
 
-    /// Writes the gradients of the ordinary rows and of those that are ignored. `one`: exponentials of
-    /// their largest logits.
+    /// Writes the gradients of the ordinary rows and of those that are ignored. `one` and `at_target`:
+    /// exponentials of their largest logits and of those of their targets.
     #[inline(always)]
     fn batch_gradient<S: Simd>(
         &self,
         s: S,
         batch: &mut Batch,
         softmax: &Softmax<LANES>,
-        one: &Lanes,
+        one: &[f32; LANES],
+        at_target: &Lanes,
         scratch: &mut Scratch,
     ) {
         let Some(dlogits) = self.call.dlogits else { return };
         let classes = self.problem.classes;
-        let terms = self.terms(&batch.rows, softmax, &one.0);
-        for lane in batch.all(Kind::Ordinary) {
-            if terms.lowered[lane] {
-                batch.kinds[lane] = Kind::SpecialGradient;
+        let terms = self.terms(&batch.rows, softmax, one);
+        let mut lowered = false;
+        for lane in 0..LANES {
+            lowered |= terms.lowered[lane];
+        }
+        if lowered {
+            for lane in lanes_of(batch.counted() & !batch.special) {
+                batch.special_gradient |= u32::from(terms.lowered[lane]) << lane;
             }
         }
-        let mut e = [0.0; LANES];
-        for (lane, e) in e.iter_mut().enumerate() {
-            *e = scratch.e[batch.rows.classes[lane]].0[lane];
-        }
-        let at_target = self.at_target(s, &batch.rows, &terms, &e);
+        let at_target = self.at_target(s, &batch.rows, &terms, &at_target.0);
         let weights = match self.class_weights {
             _ if self.problem.targets_are_probabilities() => {
                 Some(Weights::Of(&scratch.u[..classes]))
@@ -360,7 +381,12 @@ impl Kernel<'_> {
             Some(weights) => Some(Weights::Classes(weights)),
             None => Some(Weights::One),
         };
-        let (factor, of_u) = (s.load(&terms.factor), s.load(&terms.of_u.map(|of_u| -of_u)));
+        let (factor, mut unit) = (s.load(&terms.factor), s.load(&terms.of_u));
+        for unit in unit.as_mut() {
+            *unit = s.sub(s.splat(-0.0), *unit);
+        }
+        let (targets, at_target) = (s.load(&batch.targets.0), s.load(&at_target));
+        let is_class = !self.problem.targets_are_probabilities();
         let (zero, nothing) = (s.splat(0.0), s.splat(-0.0)); // as in a chunk
         for (class, (e, g)) in scratch.e[..classes].iter().zip(&mut *scratch.g).enumerate() {
             let mut block = s.load(&e.0);
@@ -373,33 +399,34 @@ impl Kernel<'_> {
                 Some(weights) => {
                     let u = weights.block(s, class);
                     for (register, v) in block.as_mut().iter_mut().enumerate() {
-                        let (u, unit) = (u.as_ref()[register], of_u.as_ref()[register]);
+                        let (u, unit) = (u.as_ref()[register], unit.as_ref()[register]);
                         let term = s.if_equal(u, zero, nothing, s.mul(u, unit));
                         *v = s.mul_add(*v, factor.as_ref()[register], term);
                     }
                 }
             }
+            if is_class {
+                let class = s.splat(class as f32);
+                for (register, v) in block.as_mut().iter_mut().enumerate() {
+                    let (target, own) = (targets.as_ref()[register], at_target.as_ref()[register]);
+                    *v = s.if_equal(target, class, own, *v);
+                }
+            }
             s.store(block, &mut g.0);
         }
-        for lane in batch.all(Kind::Ordinary) {
-            if self.problem.targets_are_probabilities() {
+        if !is_class {
+            for lane in lanes_of(batch.counted() & !batch.special) {
                 at_maxima(&terms, lane, classes, scratch);
-            } else {
-                scratch.g[batch.rows.classes[lane]].0[lane] = at_target[lane];
             }
         }
         if self.squash.has_slopes() {
             super::chunk::multiply(s, &scratch.slope[..classes], &mut scratch.g[..classes]);
         }
-        for lane in batch.all(Kind::Ignored) {
+        for lane in lanes_of(batch.ignored) {
             scratch.g[..classes].iter_mut().for_each(|g| g.0[lane] = 0.0);
         }
-        let is_special = |kind| matches!(kind, Kind::Special | Kind::SpecialGradient);
-        let written = batch
-            .kinds
-            .iter()
-            .any(|&kind| is_special(kind))
-            .then(|| batch.kinds.map(|kind| !is_special(kind)));
+        let special = batch.special | batch.special_gradient;
+        let written = (special != 0).then(|| std::array::from_fn(|lane| special >> lane & 1 == 0));
         let Scratch { y, g, writer, .. } = &mut *scratch;
         write(
             s,
@@ -412,7 +439,7 @@ impl Kernel<'_> {
             y,
             writer,
         );
-        for lane in batch.all(Kind::SpecialGradient) {
+        for lane in lanes_of(batch.special_gradient) {
             let row = batch.rows.first + lane;
             let Some(target) = self.target(row) else { continue };
             let softmax = softmax.of(lane);
@@ -420,6 +447,12 @@ impl Kernel<'_> {
             s.call(Gradient { kernel: self, row, columns, target, softmax, scratch, kept });
         }
     }
+}
+
+/// What belongs to the classes of targets.
+struct AtTarget {
+    y: Lanes,
+    e: Lanes,
 }
 
 /// Corrects the gradient of a row of probabilities at its maxima.

@@ -73,7 +73,7 @@ impl Partial {
     #[inline(always)]
     pub fn refer(&mut self, reference: f32) {
         if self.reference != reference {
-            let power = 2f64.powi((self.reference - reference).max(-2000.0) as i32);
+            let power = power_of_2(self.reference - reference);
             self.exp *= power;
             self.moment *= power;
             self.reference = reference;
@@ -102,4 +102,9 @@ impl Partial {
             ..self
         }
     }
+}
+
+/// 2^exponent of an integer of at most 0; 0 where that would not be a normal number.
+fn power_of_2(exponent: f32) -> f64 {
+    f64::from_bits(((exponent.max(-1023.0) as i64 + 1023) << 52) as u64)
 }

@@ -24,8 +24,6 @@ pub(super) struct Split<'a> {
     /// Sums of all segments, and then what is known of all rows: [`size`] bytes.
     pub memory: *mut u8,
     pub rows: usize,
-    /// Whether the gradient is written past the caches.
-    pub streams: bool,
 }
 
 // SAFETY: threads write different elements of the memory.
@@ -73,7 +71,7 @@ impl Vectorised for AllSums<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let &Split { kernel, pass, slots, memory, .. } = self.split;
-        let (mut scratch, _) = slots.get(self.slot, false);
+        let (mut scratch, _) = slots.get(self.slot);
         while let Some(index) = self.queue.take() {
             let (row, segment) = kernel.segment(index.start);
             let Some(target) = kernel.target(row) else { continue };
@@ -108,7 +106,7 @@ impl Vectorised for Finish<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Totals {
         let &Split { kernel, pass, slots, memory, rows, .. } = self.split;
-        let (mut scratch, _) = slots.get(0, false);
+        let (mut scratch, _) = slots.get(0);
         let segments = segments(kernel.problem);
         let mut totals = Totals::default();
         for row in 0..rows {
@@ -164,7 +162,7 @@ impl Vectorised for Gradients<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let &Split { kernel, slots, .. } = self.split;
-        let (mut scratch, _) = slots.get(self.slot, self.split.streams);
+        let (mut scratch, _) = slots.get(self.slot);
         while let Some(index) = self.queue.take() {
             let (row, segment) = kernel.segment(index.start);
             let ready: Ready = memory::get(self.split.ready(), row);

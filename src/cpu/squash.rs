@@ -67,6 +67,11 @@ impl Squash {
         self.cap.is_none() && self.power == 1.0
     }
 
+    /// Whether y is the logit itself.
+    pub fn is_identity(&self, shift: f32) -> bool {
+        shift == 0.0 && self.is_plain() && !self.flips()
+    }
+
     /// Replaces oriented x by y less a shift, and with a cap writes dz/dx.
     #[inline(always)]
     pub fn apply<S: Simd>(&self, s: S, shift: f32, x: &mut [Lanes], slope: &mut [Lanes]) {
@@ -175,13 +180,16 @@ impl Vectorised for Apply<'_> {
         };
         let (shift, softcap) = (s.splat(shift), SoftCap::new(s, factor, cap, squash.scale));
         for (lanes, slope) in x.iter_mut().zip(slope) {
-            let (mut y, mut slopes) = (s.load(&lanes.0), s.fill(0.0));
-            for (v, slope) in y.as_mut().iter_mut().zip(slopes.as_mut()) {
-                let (z, derivative) = softcap.at(s, s.mul(*v, power));
-                (*v, *slope) = (s.sub(z, shift), derivative);
+            let mut x = s.load(&lanes.0);
+            for v in x.as_mut() {
+                *v = s.mul(*v, power);
             }
-            s.store(y, &mut lanes.0);
-            s.store(slopes, &mut slope.0);
+            let (mut z, derivative) = softcap.block(s, x);
+            for v in z.as_mut() {
+                *v = s.sub(*v, shift);
+            }
+            s.store(z, &mut lanes.0);
+            s.store(derivative, &mut slope.0);
         }
     }
 }

@@ -3,26 +3,27 @@
 use std::ops::Range;
 
 use super::chunk::{self, COLUMNS};
+use super::keep::Kept;
 use super::kernel::{Kernel, Target};
 use super::memory::Row;
 use super::partial::{Largest, Partial};
-use super::scratch::{Kept, Scratch};
-use super::simd::{LANES, Lanes, Simd, Vectorised};
+use super::scratch::Scratch;
+use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
 use crate::{Outputs, Problem};
 
 /// Columns whose sums are made in one go: large enough to be worth a task of its own.
-const SEGMENT: usize = 32 * COLUMNS;
+const SEGMENT: usize = 16 * COLUMNS;
 
 impl Kernel<'_> {
     /// The sums over a row, by segments, and the shift of y.
     #[inline(always)]
-    pub(super) fn sums<'b, S: Simd>(
+    pub(super) fn sums<S: Simd>(
         &self,
         s: S,
         logits: Row,
         target: Target,
-        scratch: &mut Scratch<'b>,
-        kept: &mut Option<Kept<'b>>,
+        scratch: &mut Scratch,
+        kept: &mut Option<Kept>,
     ) -> (f32, Partial) {
         let mut shift = 0.0;
         loop {
@@ -55,7 +56,7 @@ impl Kernel<'_> {
             if squash.flips() {
                 lanes = chunk::negate(s, y, len);
             }
-            let x = chunk::largest(s, lanes);
+            let x = s.largest(lanes);
             let largest = if sums.is_below(x) { chunk::find(s, y, x) } else { None };
             if shift != 0.0 || !squash.is_plain() {
                 squash.apply(s, shift, y, &mut scratch.slope[..blocks]);
@@ -88,6 +89,13 @@ impl Kernel<'_> {
                 }
                 _ => (),
             }
+            // Non-temporal stores use the same buffers as loads into the first-level cache.
+            let ahead = match kept {
+                Some(_) if scratch.writer.streams() => {
+                    logits.ahead(first + len + COLUMNS, Level::Second)
+                }
+                _ => logits.ahead(first + len, Level::First),
+            };
             let y = &mut scratch.y[..blocks];
             if len % LANES != 0 {
                 chunk::pad(y, len, f32::NEG_INFINITY);
@@ -96,21 +104,21 @@ impl Kernel<'_> {
                 chunk::set(y, at, f32::NEG_INFINITY);
             }
             if kept.is_none() && !wants_moment {
-                sums.exp += chunk::exp_sum(s, &exponential, y);
+                sums.exp += chunk::exp_sum(s, &exponential, y, ahead);
                 continue;
             }
-            let e = match kept {
+            let (e, waiting) = match kept {
                 Some(kept) => {
                     kept.references[first / COLUMNS] = sums.reference;
                     let blocks = first / LANES..first / LANES + blocks;
                     if squash.has_slopes() {
                         kept.slope[blocks.clone()].copy_from_slice(&scratch.slope[..blocks.len()]);
                     }
-                    &mut kept.e[blocks]
+                    (&mut kept.e[blocks], Some((&mut scratch.writer, kept.waiting)))
                 }
-                None => &mut scratch.e[..blocks],
+                None => (&mut scratch.e[..blocks], None),
             };
-            sums.exp += chunk::exponentials(s, &exponential, y, e);
+            sums.exp += chunk::exponentials(s, &exponential, y, e, ahead, waiting);
             if wants_moment {
                 sums.moment += chunk::moment(s, bounded, exponential.lowest, y, e);
             }
@@ -274,17 +282,17 @@ impl Vectorised for Mix<'_> {
 }
 
 /// The sums over a segment of a row.
-pub(super) struct Sums<'a, 'b> {
+pub(super) struct Sums<'a, 'b, 'c> {
     pub kernel: &'a Kernel<'a>,
     pub shift: f32,
     pub logits: Row,
     pub target: Target,
     pub columns: Range<usize>,
     pub scratch: &'a mut Scratch<'b>,
-    pub kept: &'a mut Option<Kept<'b>>,
+    pub kept: &'a mut Option<Kept<'c>>,
 }
 
-impl Vectorised for Sums<'_, '_> {
+impl Vectorised for Sums<'_, '_, '_> {
     type Output = Partial;
 
     #[inline(always)]

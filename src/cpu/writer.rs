@@ -1,165 +1,176 @@
 //! Writes gradients.
 //!
 //! What is larger than the caches goes past them: a non-temporal store writes a whole line without
-//! reading it first, and leaves in the caches what is still needed. Rows end within lines, so the
-//! numbers are put in order in a few lines of our own, from which whole ones go to memory; a line that
-//! two rows share is written once.
+//! reading it first, and leaves in the caches what is still needed. Rows begin and end within lines; a
+//! line that is not yet whole is kept until the next row completes it, so that it is written once.
 #![allow(unsafe_code)] // memory of a call
 
 use half::{bf16, f16};
 
-use super::chunk::BLOCKS;
 use super::memory::{Element, Row};
+use super::numbers::{InMemory, Numbers};
 use super::simd::{LANES, Lanes, Line, Simd, Vectorised};
+use super::waiting::Queue;
 use crate::DType;
 
 const LINE: usize = size_of::<Line>();
 
-/// A chunk of `f32`, the start of a line, and what a whole block may write behind the end.
-pub(super) const LINES: usize = BLOCKS * LANES * size_of::<f32>() / LINE + 3;
-
-/// What is written.
-pub(super) struct Numbers<'a> {
-    pub from: &'a [Lanes],
-    /// How many they are.
-    pub len: usize,
-    /// What they are multiplied by.
-    pub factor: f32,
-    /// One that is another number.
-    pub special: Option<(usize, f32)>,
-}
-
-impl<'a> Numbers<'a> {
-    pub fn new(from: &'a [Lanes], len: usize) -> Self {
-        Numbers { from, len, factor: 1.0, special: None }
-    }
-
-    #[inline(always)]
-    fn times_factor<S: Simd>(&self, s: S, from: &Lanes) -> S::Block {
-        let (mut block, factor) = (s.load(&from.0), s.splat(self.factor));
-        for v in block.as_mut() {
-            *v = s.mul(*v, factor);
-        }
-        block
-    }
-}
-
 /// Writes rows of a gradient, best in the order of memory.
 pub(super) struct Writer<'a> {
     streams: bool,
-    lines: &'a mut [Line; LINES],
-    /// The address of the first line.
+    /// A line that is not yet whole: its address, and the bytes of it that are to be written.
+    line: &'a mut Line,
     base: *mut u8,
-    /// The bytes of the lines that are to be written.
     start: usize,
     end: usize,
+    pub waiting: Queue,
 }
 
-/// [`Writer::write`].
-struct Write<'a, 'b> {
-    writer: &'a mut Writer<'b>,
-    row: &'a Row,
-    first: usize,
-    numbers: &'a Numbers<'a>,
-}
-
-impl Vectorised for Write<'_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Write { writer, row, first, numbers } = self;
-        match row.dtype {
-            DType::F32 => writer.write_as::<S, f32>(s, row, first, numbers),
-            DType::F16 => writer.write_as::<S, f16>(s, row, first, numbers),
-            DType::BF16 => writer.write_as::<S, bf16>(s, row, first, numbers),
-            other => unreachable!("a kernel of {other}"),
-        }
-    }
-}
+/// One of the numbers that is another one.
+pub(super) type Special = Option<(usize, f32)>;
 
 impl<'a> Writer<'a> {
-    /// `streams`: past the caches.
-    pub fn new(streams: bool, lines: &'a mut [Line; LINES]) -> Self {
-        Writer { streams, lines, base: std::ptr::null_mut(), start: 0, end: 0 }
+    /// `streams`: past the caches. The line holds anything.
+    pub fn new(streams: bool, line: &'a mut Line) -> Self {
+        let (base, start, end) = (std::ptr::null_mut(), 0, 0);
+        Writer { streams, line, base, start, end, waiting: Queue::EMPTY }
+    }
+
+    /// Whether rows can wait.
+    pub fn streams(&self) -> bool {
+        self.streams
+    }
+
+    /// [`Writer::write`] in a function of its own.
+    #[inline(always)]
+    pub fn write_from_memory<S: Simd>(
+        &mut self,
+        s: S,
+        row: &Row,
+        first: usize,
+        numbers: &InMemory,
+        special: Special,
+    ) {
+        s.call(FromMemory { writer: self, row, first, numbers, special });
     }
 
     /// Writes numbers for the classes of a row from `first` on, rounded to nearest even.
     #[inline(always)]
-    pub fn write<S: Simd>(&mut self, s: S, row: &Row, first: usize, numbers: &Numbers) {
-        s.call(Write { writer: self, row, first, numbers });
+    pub fn write<S: Simd>(
+        &mut self,
+        s: S,
+        row: &Row,
+        first: usize,
+        numbers: &impl Numbers<S>,
+        special: Special,
+    ) {
+        match row.dtype {
+            DType::F32 => self.write_as::<S, f32>(s, row, first, numbers, special),
+            DType::F16 => self.write_as::<S, f16>(s, row, first, numbers, special),
+            DType::BF16 => self.write_as::<S, bf16>(s, row, first, numbers, special),
+            other => unreachable!("a kernel of {other}"),
+        }
     }
 
     #[inline(always)]
-    fn write_as<S: Simd, T: Element>(&mut self, s: S, row: &Row, first: usize, numbers: &Numbers) {
+    fn write_as<S: Simd, T: Element>(
+        &mut self,
+        s: S,
+        row: &Row,
+        first: usize,
+        numbers: &impl Numbers<S>,
+        special: Special,
+    ) {
         let data = row.data.cast::<T>().wrapping_add(first * row.stride);
         if row.stride == 1 && self.streams {
-            return self.stage(s, data, numbers);
+            self.stream(s, data, numbers, special, 0, usize::MAX);
+            return;
         }
-        let &Numbers { from, len, .. } = numbers;
-        let whole = if row.stride == 1 { len / LANES } else { 0 };
-        // SAFETY: the call checked every class of the row, no other thread has this row, and any bits
-        // are a number.
-        let packed = unsafe { std::slice::from_raw_parts_mut(data, whole * LANES) };
-        for (from, to) in from.iter().zip(packed.as_chunks_mut().0) {
-            T::store(s, numbers.times_factor(s, from), to);
+        let len = numbers.len();
+        let whole = if row.stride == 1 { len - len % LANES } else { 0 };
+        for at in (0..whole).step_by(LANES) {
+            let block = numbers.block(s, at);
+            // SAFETY: the call checked every class of the row, and no other thread has this row.
+            T::store(s, block, unsafe { &mut *data.add(at).cast::<[T; LANES]>() });
         }
-        for (block, from) in from.iter().enumerate().skip(whole) {
-            let mut lanes = [T::ZERO; LANES];
-            T::store(s, numbers.times_factor(s, from), &mut lanes);
-            for (at, lane) in (block * LANES..len).zip(lanes) {
+        for first in (whole..len).step_by(LANES) {
+            let lanes = rounded::<S, T>(s, numbers, None, first);
+            for (at, lane) in (first..len).zip(lanes.0) {
                 // SAFETY: as above.
                 unsafe { data.add(at * row.stride).write(lane) };
             }
         }
-        if let Some((at, value)) = numbers.special {
+        if let Some((at, value)) = special {
             // SAFETY: as above.
             unsafe { data.add(at * row.stride).write(T::round(s, value)) };
         }
     }
 
-    /// Adds numbers to the lines, and writes those that are whole.
+    /// Writes numbers from `at` on past the caches, no more whole blocks than `blocks`. Gives the
+    /// place that it comes to, where a line begins or nothing is left.
     #[inline(always)]
-    fn stage<S: Simd, T: Element>(&mut self, s: S, data: *mut T, numbers: &Numbers) {
-        let data = data.cast::<u8>();
-        if data != self.base.wrapping_add(self.end) {
+    pub fn stream<S: Simd, T: Element>(
+        &mut self,
+        s: S,
+        data: *mut T,
+        numbers: &impl Numbers<S>,
+        special: Special,
+        mut at: usize,
+        blocks: usize,
+    ) -> usize {
+        let (len, per_line) = (numbers.len(), LINE / size_of::<T>());
+        let into_line = data.addr() % LINE / size_of::<T>();
+        if at == 0 && into_line > 0 {
+            at = len.min(per_line - into_line);
+            self.append(s, data.cast(), &rounded::<S, T>(s, numbers, special, 0).0[..at]);
+        }
+        let mut left = blocks;
+        while left > 0 && at + LANES <= len {
+            let to = data.wrapping_add(at);
+            if special.is_some_and(|(place, _)| (at..at + LANES).contains(&place)) {
+                let lanes = rounded::<S, T>(s, numbers, special, at);
+                stream_lines(s, lanes.lines(), to.cast());
+            } else {
+                let block = numbers.block(s, at);
+                // SAFETY: the call checked every class of the row, and a line begins here.
+                T::stream(s, block, unsafe { &mut *to.cast::<Lanes<T>>() });
+            }
+            at += LANES;
+            left -= 1;
+        }
+        if at < len && at + LANES > len {
+            let lanes = rounded::<S, T>(s, numbers, special, at);
+            let whole = (len - at) / per_line;
+            stream_lines(s, &lanes.lines()[..whole], data.wrapping_add(at).cast());
+            let rest = at + whole * per_line;
+            self.append(s, data.wrapping_add(rest).cast(), &lanes.0[whole * per_line..len - at]);
+            at = len;
+        }
+        at
+    }
+
+    /// Adds numbers to the line, no more than it has room for behind their address.
+    #[inline(always)]
+    fn append<S: Simd, T: Element>(&mut self, s: S, data: *mut u8, numbers: &[T]) {
+        if data != self.base.wrapping_add(self.end) || self.start == self.end {
             self.flush();
-            self.start = data.addr() % LINE;
-            self.end = self.start;
+            (self.start, self.end) = (data.addr() % LINE, data.addr() % LINE);
             self.base = data.wrapping_sub(self.start);
         }
-        let to = self.lines.as_mut_ptr().cast::<u8>().wrapping_add(self.end).cast::<T>();
-        debug_assert!(
-            self.end + numbers.from.len() * LANES * size_of::<T>() <= size_of_val(self.lines)
-        );
-        // SAFETY: the lines have room for a chunk behind a line, as aligned as `data`.
-        let lanes = unsafe { std::slice::from_raw_parts_mut(to, numbers.from.len() * LANES) };
-        for (from, to) in numbers.from.iter().zip(lanes.as_chunks_mut().0) {
-            T::store(s, numbers.times_factor(s, from), to);
+        let bytes = size_of_val(numbers);
+        assert!(self.end + bytes <= LINE);
+        // SAFETY: the line has room for them, and any bytes are numbers.
+        unsafe {
+            let to = (&raw mut *self.line).cast::<u8>().add(self.end);
+            std::ptr::copy_nonoverlapping(numbers.as_ptr().cast(), to, bytes);
         }
-        if let Some((at, value)) = numbers.special {
-            lanes[at] = T::round(s, value);
+        self.end += bytes;
+        if (self.start, self.end) == (0, LINE) {
+            stream_lines(s, std::slice::from_ref(self.line), self.base);
+            self.end = 0;
+        } else if self.end == LINE {
+            self.flush();
         }
-        self.end += numbers.len * size_of::<T>();
-
-        let whole = self.end / LINE;
-        if whole == 0 {
-            return;
-        }
-        let first = usize::from(self.start > 0);
-        if first == 1 {
-            self.copy(self.start, LINE);
-        }
-        // SAFETY: whole lines of the gradient from `first` on, which only this thread writes.
-        let to = unsafe {
-            let to = self.base.cast::<Line>().wrapping_add(first);
-            std::slice::from_raw_parts_mut(to, whole - first)
-        };
-        s.stream(&self.lines[first..whole], to);
-        self.lines[0] = self.lines[whole];
-        self.base = self.base.wrapping_add(whole * LINE);
-        self.end -= whole * LINE;
-        self.start = 0;
     }
 
     /// Writes what is left, and makes all visible to other threads.
@@ -170,21 +181,63 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Writes the bytes of the line in the ordinary way.
     fn flush(&mut self) {
-        self.copy(self.start, self.end);
-        (self.start, self.end) = (0, 0);
-        self.base = std::ptr::null_mut();
-    }
-
-    /// Writes bytes of the first lines in the ordinary way.
-    fn copy(&self, start: usize, end: usize) {
-        if start < end {
-            let from = self.lines.as_ptr().cast::<u8>();
-            // SAFETY: these bytes of the lines belong to numbers of the gradient.
+        if self.start < self.end {
+            // SAFETY: they belong to numbers of the gradient.
             unsafe {
-                let to = self.base.wrapping_add(start);
-                std::ptr::copy_nonoverlapping(from.add(start), to, end - start);
+                let from = (&raw const *self.line).cast::<u8>().add(self.start);
+                let to = self.base.wrapping_add(self.start);
+                std::ptr::copy_nonoverlapping(from, to, self.end - self.start);
             }
         }
+        (self.start, self.end) = (0, 0);
+    }
+}
+
+/// Writes whole lines of the gradient.
+#[inline(always)]
+fn stream_lines<S: Simd>(s: S, lines: &[Line], to: *mut u8) {
+    // SAFETY: the call checked every class of the row, and only this thread writes these lines.
+    let to = unsafe { std::slice::from_raw_parts_mut(to.cast(), lines.len()) };
+    for (from, to) in lines.iter().zip(to) {
+        s.stream_line(from, to);
+    }
+}
+
+/// Numbers from `at` on, rounded.
+#[inline(always)]
+fn rounded<S: Simd, T: Element>(
+    s: S,
+    numbers: &impl Numbers<S>,
+    special: Special,
+    at: usize,
+) -> Lanes<T> {
+    let mut lanes = Lanes([T::ZERO; LANES]);
+    T::store(s, numbers.block(s, at), &mut lanes.0);
+    if let Some((place, value)) = special
+        && (at..at + LANES).contains(&place)
+    {
+        lanes.0[place - at] = T::round(s, value);
+    }
+    lanes
+}
+
+/// [`Writer::write_from_memory`].
+struct FromMemory<'a, 'b> {
+    writer: &'a mut Writer<'b>,
+    row: &'a Row,
+    first: usize,
+    numbers: &'a InMemory<'a>,
+    special: Special,
+}
+
+impl Vectorised for FromMemory<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let FromMemory { writer, row, first, numbers, special } = self;
+        writer.write(s, row, first, numbers, special);
     }
 }

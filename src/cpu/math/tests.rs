@@ -162,10 +162,7 @@ impl Vectorised for SoftCaps<'_> {
         let soft_cap = SoftCap::new(s, factor, self.cap, self.scale.into());
         let mut results = [[0.0; CHUNK]; 2];
         for (at, x) in self.x.as_chunks().0.iter().enumerate() {
-            let (mut z, mut slope) = (s.load(x), s.fill(0.0));
-            for (z, slope) in z.as_mut().iter_mut().zip(slope.as_mut()) {
-                (*z, *slope) = soft_cap.at(s, *z);
-            }
+            let (z, slope) = soft_cap.block(s, s.load(x));
             for (result, block) in results.iter_mut().zip([z, slope]) {
                 s.store(block, &mut result.as_chunks_mut().0[at]);
             }

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{LANES, Line, Simd, Vectorised};
+use super::{LANES, Lanes, Level, Line, Simd, Vectorised};
 
 /// The proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -35,6 +35,7 @@ macro_rules! safe {
 impl Simd for Avx2 {
     type V = __m256;
     type Block = [__m256; 4];
+    type Sum = [__m256d; 2];
 
     fn call<W: Vectorised>(self, work: W) -> W::Output {
         #[target_feature(enable = "avx2,fma,f16c")]
@@ -85,33 +86,82 @@ impl Simd for Avx2 {
         }
 
         fn store_f16(block: [__m256; 4], to: &mut [f16; LANES]) {
-            let to = to.as_mut_ptr().cast::<__m128i>();
-            _mm_storeu_si128(to, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(block[0]));
-            _mm_storeu_si128(to.add(1), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(block[1]));
-            _mm_storeu_si128(to.add(2), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(block[2]));
-            _mm_storeu_si128(to.add(3), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(block[3]));
+            let to = to.as_mut_ptr().cast::<__m256i>();
+            _mm256_storeu_si256(to, narrow_f16(block[0], block[1]));
+            _mm256_storeu_si256(to.add(1), narrow_f16(block[2], block[3]));
         }
 
         fn store_bf16(block: [__m256; 4], to: &mut [bf16; LANES]) {
             let to = to.as_mut_ptr().cast::<__m256i>();
-            _mm256_storeu_si256(to, narrow(block[0], block[1]));
-            _mm256_storeu_si256(to.add(1), narrow(block[2], block[3]));
+            _mm256_storeu_si256(to, narrow_bf16(block[0], block[1]));
+            _mm256_storeu_si256(to.add(1), narrow_bf16(block[2], block[3]));
         }
 
-        fn stream(from: &[Line], to: &mut [Line]) {
-            for (from, to) in from.iter().zip(to) {
-                let (from, to) = (from.0.as_ptr().cast::<__m256i>(), to.0.as_mut_ptr().cast());
-                _mm256_stream_si256(to, _mm256_load_si256(from));
-                _mm256_stream_si256(to.add(1), _mm256_load_si256(from.add(1)));
-            }
+        fn stream(block: [__m256; 4], to: &mut Lanes) {
+            let to = to.0.as_mut_ptr();
+            _mm256_stream_ps(to, block[0]);
+            _mm256_stream_ps(to.add(8), block[1]);
+            _mm256_stream_ps(to.add(16), block[2]);
+            _mm256_stream_ps(to.add(24), block[3]);
+        }
+
+        fn stream_f16(block: [__m256; 4], to: &mut Lanes<f16>) {
+            let to = to.0.as_mut_ptr().cast::<__m256i>();
+            _mm256_stream_si256(to, narrow_f16(block[0], block[1]));
+            _mm256_stream_si256(to.add(1), narrow_f16(block[2], block[3]));
+        }
+
+        fn stream_bf16(block: [__m256; 4], to: &mut Lanes<bf16>) {
+            let to = to.0.as_mut_ptr().cast::<__m256i>();
+            _mm256_stream_si256(to, narrow_bf16(block[0], block[1]));
+            _mm256_stream_si256(to.add(1), narrow_bf16(block[2], block[3]));
+        }
+
+        fn stream_line(from: &Line, to: &mut Line) {
+            let (from, to) = (from.0.as_ptr().cast::<__m256i>(), to.0.as_mut_ptr().cast());
+            _mm256_stream_si256(to, _mm256_load_si256(from));
+            _mm256_stream_si256(to.add(1), _mm256_load_si256(from.add(1)));
         }
 
         fn fence() {
             _mm_sfence();
         }
 
+        fn prefetch(address: *const u8, level: Level) {
+            match level {
+                Level::First => _mm_prefetch::<_MM_HINT_T0>(address.cast()),
+                Level::Second => _mm_prefetch::<_MM_HINT_T1>(address.cast()),
+            }
+        }
+
         fn transpose(x: &mut [[f32; 8]; 8]) {
             transpose(x);
+        }
+
+        fn largest(block: [__m256; 4]) -> f32 {
+            let x = _mm256_max_ps(_mm256_max_ps(block[2], block[0]), _mm256_max_ps(block[3], block[1]));
+            let x = _mm_max_ps(_mm256_extractf128_ps::<1>(x), _mm256_castps256_ps128(x));
+            let x = _mm_max_ps(_mm_movehl_ps(x, x), x);
+            _mm_cvtss_f32(_mm_max_ss(_mm_movehdup_ps(x), x))
+        }
+
+        fn no_sum() -> [__m256d; 2] {
+            [_mm256_setzero_pd(); 2]
+        }
+
+        fn add_to(sum: [__m256d; 2], block: [__m256; 4]) -> [__m256d; 2] {
+            let (a, b) = (widen_f64(block[0]), widen_f64(block[1]));
+            let (c, d) = (widen_f64(block[2]), widen_f64(block[3]));
+            let low = _mm256_add_pd(_mm256_add_pd(a[0], b[0]), _mm256_add_pd(c[0], d[0]));
+            let high = _mm256_add_pd(_mm256_add_pd(a[1], b[1]), _mm256_add_pd(c[1], d[1]));
+            [_mm256_add_pd(sum[0], low), _mm256_add_pd(sum[1], high)]
+        }
+
+        fn lanes(sum: [__m256d; 2]) -> [f64; 8] {
+            let mut lanes = [0.0; 8];
+            _mm256_storeu_pd(lanes.as_mut_ptr(), sum[0]);
+            _mm256_storeu_pd(lanes.as_mut_ptr().add(4), sum[1]);
+            lanes
         }
 
         fn splat(x: f32) -> __m256 {
@@ -180,8 +230,20 @@ unsafe fn widen(x: __m128i) -> __m256 {
     unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(x))) }
 }
 
+/// The f16 that are nearest to these numbers.
 #[inline(always)]
-unsafe fn narrow(low: __m256, high: __m256) -> __m256i {
+unsafe fn narrow_f16(low: __m256, high: __m256) -> __m256i {
+    // SAFETY: see above.
+    unsafe {
+        _mm256_set_m128i(
+            _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(high),
+            _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(low),
+        )
+    }
+}
+
+#[inline(always)]
+unsafe fn narrow_bf16(low: __m256, high: __m256) -> __m256i {
     // SAFETY: see above.
     unsafe {
         // The pack works on halves of registers: their quarters come out as 0, 2, 1, 3.
@@ -203,14 +265,24 @@ unsafe fn upper(x: __m256) -> __m256i {
     }
 }
 
+#[inline(always)]
+unsafe fn widen_f64(x: __m256) -> [__m256d; 2] {
+    // SAFETY: see above.
+    unsafe {
+        let high = _mm256_cvtps_pd(_mm256_extractf128_ps::<1>(x));
+        [_mm256_cvtps_pd(_mm256_castps256_ps128(x)), high]
+    }
+}
+
 /// By pairs of numbers, then of pairs, then of halves.
 #[inline(always)]
 pub(super) unsafe fn transpose(x: &mut [[f32; 8]; 8]) {
     // SAFETY: see above.
     unsafe {
-        let load = |row: usize| _mm256_loadu_ps(x[row].as_ptr());
-        let (a, b, c, d) = (load(0), load(1), load(2), load(3));
-        let (e, f, g, h) = (load(4), load(5), load(6), load(7));
+        let (a, b) = (_mm256_loadu_ps(x[0].as_ptr()), _mm256_loadu_ps(x[1].as_ptr()));
+        let (c, d) = (_mm256_loadu_ps(x[2].as_ptr()), _mm256_loadu_ps(x[3].as_ptr()));
+        let (e, f) = (_mm256_loadu_ps(x[4].as_ptr()), _mm256_loadu_ps(x[5].as_ptr()));
+        let (g, h) = (_mm256_loadu_ps(x[6].as_ptr()), _mm256_loadu_ps(x[7].as_ptr()));
         let (ab0, ab1) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
         let (cd0, cd1) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
         let (ef0, ef1) = (_mm256_unpacklo_ps(e, f), _mm256_unpackhi_ps(e, f));

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{LANES, Line, Simd, Vectorised, avx2};
+use super::{LANES, Lanes, Level, Line, Simd, Vectorised, avx2};
 
 /// The proof of AVX-512 F, BW and DQ.
 #[derive(Clone, Copy)]
@@ -35,6 +35,7 @@ macro_rules! safe {
 impl Simd for Avx512 {
     type V = __m512;
     type Block = [__m512; 2];
+    type Sum = __m512d;
 
     fn call<W: Vectorised>(self, work: W) -> W::Output {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq")]
@@ -71,30 +72,63 @@ impl Simd for Avx512 {
         }
 
         fn store_f16(block: [__m512; 2], to: &mut [f16; LANES]) {
-            let to = to.as_mut_ptr().cast::<__m256i>();
-            _mm256_storeu_si256(to, _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(block[0]));
-            _mm256_storeu_si256(to.add(1), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(block[1]));
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), narrow_f16(block));
         }
 
         fn store_bf16(block: [__m512; 2], to: &mut [bf16; LANES]) {
-            let to = to.as_mut_ptr().cast::<__m256i>();
-            _mm256_storeu_si256(to, narrow(block[0]));
-            _mm256_storeu_si256(to.add(1), narrow(block[1]));
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), narrow_bf16(block));
         }
 
-        fn stream(from: &[Line], to: &mut [Line]) {
-            for (from, to) in from.iter().zip(to) {
-                let line = _mm512_load_si512(from.0.as_ptr().cast());
-                _mm512_stream_si512(to.0.as_mut_ptr().cast(), line);
-            }
+        fn stream(block: [__m512; 2], to: &mut Lanes) {
+            let to = to.0.as_mut_ptr();
+            _mm512_stream_ps(to, block[0]);
+            _mm512_stream_ps(to.add(16), block[1]);
+        }
+
+        fn stream_f16(block: [__m512; 2], to: &mut Lanes<f16>) {
+            _mm512_stream_si512(to.0.as_mut_ptr().cast(), narrow_f16(block));
+        }
+
+        fn stream_bf16(block: [__m512; 2], to: &mut Lanes<bf16>) {
+            _mm512_stream_si512(to.0.as_mut_ptr().cast(), narrow_bf16(block));
+        }
+
+        fn stream_line(from: &Line, to: &mut Line) {
+            let line = _mm512_load_si512(from.0.as_ptr().cast());
+            _mm512_stream_si512(to.0.as_mut_ptr().cast(), line);
         }
 
         fn fence() {
             _mm_sfence();
         }
 
+        fn prefetch(address: *const u8, level: Level) {
+            match level {
+                Level::First => _mm_prefetch::<_MM_HINT_T0>(address.cast()),
+                Level::Second => _mm_prefetch::<_MM_HINT_T1>(address.cast()),
+            }
+        }
+
         fn transpose(x: &mut [[f32; 8]; 8]) {
             avx2::transpose(x);
+        }
+
+        fn largest(block: [__m512; 2]) -> f32 {
+            _mm512_reduce_max_ps(_mm512_max_ps(block[1], block[0]))
+        }
+
+        fn no_sum() -> __m512d {
+            _mm512_setzero_pd()
+        }
+
+        fn add_to(sum: __m512d, block: [__m512; 2]) -> __m512d {
+            _mm512_add_pd(sum, _mm512_add_pd(add_halves(block[0]), add_halves(block[1])))
+        }
+
+        fn lanes(sum: __m512d) -> [f64; 8] {
+            let mut lanes = [0.0; 8];
+            _mm512_storeu_pd(lanes.as_mut_ptr(), sum);
+            lanes
         }
 
         fn splat(x: f32) -> __m512 {
@@ -156,6 +190,16 @@ impl Simd for Avx512 {
     }
 }
 
+/// The sums of numbers that are 8 lanes apart.
+#[inline(always)]
+unsafe fn add_halves(x: __m512) -> __m512d {
+    // SAFETY: see above.
+    unsafe {
+        let high = _mm512_cvtps_pd(_mm512_extractf32x8_ps::<1>(x));
+        _mm512_add_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)), high)
+    }
+}
+
 /// bf16 is the upper half of an `f32`.
 #[inline(always)]
 unsafe fn widen(x: __m256i) -> __m512 {
@@ -163,17 +207,56 @@ unsafe fn widen(x: __m256i) -> __m512 {
     unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(x))) }
 }
 
-/// The bf16 that is nearest to each number. Of a NaN the quiet bit is set, and the rest cut off. The
-/// instruction for it would flush subnormal numbers.
+/// The f16 that are nearest to these numbers.
 #[inline(always)]
-unsafe fn narrow(x: __m512) -> __m256i {
+unsafe fn narrow_f16(x: [__m512; 2]) -> __m512i {
     // SAFETY: see above.
     unsafe {
-        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        join(
+            _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[0]),
+            _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(x[1]),
+        )
+    }
+}
+
+#[inline(always)]
+unsafe fn join(low: __m256i, high: __m256i) -> __m512i {
+    // SAFETY: see above.
+    unsafe { _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high) }
+}
+
+/// The upper halves of numbers.
+const UPPER: [u16; LANES] = {
+    let mut halves = [0; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        halves[lane] = 2 * lane as u16 + 1;
+        lane += 1;
+    }
+    halves
+};
+
+/// The bf16 that are nearest to these numbers.
+#[inline(always)]
+unsafe fn narrow_bf16(x: [__m512; 2]) -> __m512i {
+    // SAFETY: see above.
+    unsafe {
+        let upper = _mm512_loadu_si512(UPPER.as_ptr().cast());
+        _mm512_permutex2var_epi16(rounded(x[0]), upper, rounded(x[1]))
+    }
+}
+
+/// Numbers whose upper half is the nearest bf16. Of a NaN the quiet bit is set, and the rest cut off. The
+/// instruction for it would flush subnormal numbers.
+#[inline(always)]
+unsafe fn rounded(x: __m512) -> __m512i {
+    // SAFETY: see above.
+    unsafe {
         let bits = _mm512_castps_si512(x);
-        let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-        let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-        let kept = _mm512_mask_or_epi32(rounded, is_nan, bits, _mm512_set1_epi32(0x0040_0000));
-        _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(kept))
+        let odd = _mm512_test_epi32_mask(bits, _mm512_set1_epi32(1 << 16));
+        let half = _mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff));
+        let even = _mm512_mask_add_epi32(half, odd, half, _mm512_set1_epi32(1));
+        let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        _mm512_mask_or_epi32(even, is_nan, bits, _mm512_set1_epi32(0x0040_0000))
     }
 }

@@ -42,8 +42,25 @@ impl Lanes {
     }
 }
 
+impl<T> Lanes<T> {
+    /// The lines that it fills.
+    pub fn lines(&self) -> &[Line] {
+        const { assert!(size_of::<Lanes<T>>().is_multiple_of(size_of::<Line>())) };
+        let count = size_of::<Self>() / size_of::<Line>();
+        // SAFETY: whole lines, as aligned, whose bytes are all numbers.
+        unsafe { std::slice::from_raw_parts((&raw const *self).cast(), count) }
+    }
+}
+
 /// A cache line, the unit of non-temporal stores.
 pub(crate) type Line = Lanes<u16>;
+
+/// A cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Level {
+    First,
+    Second,
+}
 
 /// The operations of an instruction set. A value of the type is the proof that the processor has it.
 ///
@@ -53,6 +70,8 @@ pub(crate) trait Simd: Copy {
     type V: Copy;
     /// [`LANES`] numbers, in the order of memory.
     type Block: Copy + AsRef<[Self::V]> + AsMut<[Self::V]>;
+    /// A sum in `f64`, of which each of 8 lanes adds every eighth number.
+    type Sum: Copy;
 
     /// Runs work that is compiled for these instructions, in a function of its own.
     fn call<W: Vectorised>(self, work: W) -> W::Output;
@@ -63,9 +82,14 @@ pub(crate) trait Simd: Copy {
     fn store(self, block: Self::Block, to: &mut [f32; LANES]);
     fn store_f16(self, block: Self::Block, to: &mut [f16; LANES]);
     fn store_bf16(self, block: Self::Block, to: &mut [bf16; LANES]);
-    /// Writes lines past the caches; [`Simd::fence`] makes them visible to other threads.
-    fn stream(self, from: &[Line], to: &mut [Line]);
+    /// Like [`Simd::store`], but past the caches; [`Simd::fence`] makes it visible to other threads.
+    fn stream(self, block: Self::Block, to: &mut Lanes);
+    fn stream_f16(self, block: Self::Block, to: &mut Lanes<f16>);
+    fn stream_bf16(self, block: Self::Block, to: &mut Lanes<bf16>);
+    fn stream_line(self, from: &Line, to: &mut Line);
     fn fence(self);
+    /// Asks for a line that will be read soon, wherever it is: into the first-level cache or the second.
+    fn prefetch(self, address: *const u8, level: Level);
 
     /// Exchanges rows and columns.
     #[inline(always)]
@@ -94,6 +118,26 @@ pub(crate) trait Simd: Copy {
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// The magnitude of a with the sign of b.
     fn copysign(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The largest number of a block without NaN.
+    #[inline(always)]
+    fn largest(self, block: Self::Block) -> f32 {
+        let mut lanes = [0.0; LANES];
+        self.store(block, &mut lanes);
+        for half in [16, 8, 4, 2, 1] {
+            for lane in 0..half {
+                let (a, b) = (lanes[lane], lanes[lane + half]);
+                lanes[lane] = if b > a { b } else { a };
+            }
+        }
+        lanes[0]
+    }
+
+    fn no_sum(self) -> Self::Sum;
+    /// Adds to each lane (x0 + x1) + (x2 + x3), where x0 to x3 are its numbers in a block.
+    fn add_to(self, sum: Self::Sum, block: Self::Block) -> Self::Sum;
+    /// The lanes of a sum.
+    fn lanes(self, sum: Self::Sum) -> [f64; 8];
+
     /// The bits of a, shifted left by 23: what was an integer becomes an exponent.
     fn integer_to_exponent(self, a: Self::V) -> Self::V;
     /// x where a and b are equal, else y.

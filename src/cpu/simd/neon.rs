@@ -6,7 +6,7 @@ use std::arch::asm;
 
 use half::{bf16, f16};
 
-use super::{LANES, Line, Simd, Vectorised};
+use super::{LANES, Lanes, Level, Line, Simd, Vectorised};
 
 /// The proof of NEON, which nearly every processor of the architecture has.
 #[derive(Clone, Copy)]
@@ -33,11 +33,15 @@ macro_rules! safe {
 impl Simd for Neon {
     type V = float32x4_t;
     type Block = [float32x4_t; 8];
+    type Sum = [float64x2_t; 4];
 
     #[inline(never)]
     fn call<W: Vectorised>(self, work: W) -> W::Output {
         work.run(self)
     }
+
+    #[inline(always)]
+    fn fence(self) {} // such stores are ordered as others are
 
     safe! {
         fn load(from: &[f32; LANES]) -> [float32x4_t; 8] {
@@ -91,39 +95,80 @@ impl Simd for Neon {
         }
 
         fn store_f16(block: [float32x4_t; 8], to: &mut [f16; LANES]) {
-            let to = to.as_mut_ptr().cast::<u16>();
-            vst1q_u16(to, narrow_f16(block[0], block[1]));
-            vst1q_u16(to.add(8), narrow_f16(block[2], block[3]));
-            vst1q_u16(to.add(16), narrow_f16(block[4], block[5]));
-            vst1q_u16(to.add(24), narrow_f16(block[6], block[7]));
+            let (to, line) = (to.as_mut_ptr().cast::<u16>(), line_of_f16(block));
+            vst1q_u16(to, line[0]);
+            vst1q_u16(to.add(8), line[1]);
+            vst1q_u16(to.add(16), line[2]);
+            vst1q_u16(to.add(24), line[3]);
         }
 
         fn store_bf16(block: [float32x4_t; 8], to: &mut [bf16; LANES]) {
-            let to = to.as_mut_ptr().cast::<u16>();
-            vst1q_u16(to, narrow_bf16(block[0], block[1]));
-            vst1q_u16(to.add(8), narrow_bf16(block[2], block[3]));
-            vst1q_u16(to.add(16), narrow_bf16(block[4], block[5]));
-            vst1q_u16(to.add(24), narrow_bf16(block[6], block[7]));
+            let (to, line) = (to.as_mut_ptr().cast::<u16>(), line_of_bf16(block));
+            vst1q_u16(to, line[0]);
+            vst1q_u16(to.add(8), line[1]);
+            vst1q_u16(to.add(16), line[2]);
+            vst1q_u16(to.add(24), line[3]);
         }
 
-        fn stream(from: &[Line], to: &mut [Line]) {
-            for (from, to) in from.iter().zip(to) {
-                let (from, to) = (from.0.as_ptr(), to.0.as_mut_ptr());
-                // Without intrinsics: pairs of registers, a hint to keep them out of the caches.
-                asm!(
-                    "stnp {a:q}, {b:q}, [{to}]",
-                    "stnp {c:q}, {d:q}, [{to}, #32]",
-                    a = in(vreg) vld1q_u16(from),
-                    b = in(vreg) vld1q_u16(from.add(8)),
-                    c = in(vreg) vld1q_u16(from.add(16)),
-                    d = in(vreg) vld1q_u16(from.add(24)),
-                    to = in(reg) to,
-                    options(nostack, preserves_flags),
-                );
+        fn stream(block: [float32x4_t; 8], to: &mut Lanes) {
+            let to = to.0.as_mut_ptr().cast::<u16>();
+            store_past(quarters(block[0], block[1], block[2], block[3]), to);
+            store_past(quarters(block[4], block[5], block[6], block[7]), to.add(LANES));
+        }
+
+        fn stream_f16(block: [float32x4_t; 8], to: &mut Lanes<f16>) {
+            store_past(line_of_f16(block), to.0.as_mut_ptr().cast());
+        }
+
+        fn stream_bf16(block: [float32x4_t; 8], to: &mut Lanes<bf16>) {
+            store_past(line_of_bf16(block), to.0.as_mut_ptr().cast());
+        }
+
+        fn stream_line(from: &Line, to: &mut Line) {
+            let from = from.0.as_ptr();
+            let line = [
+                vld1q_u16(from),
+                vld1q_u16(from.add(8)),
+                vld1q_u16(from.add(16)),
+                vld1q_u16(from.add(24)),
+            ];
+            store_past(line, to.0.as_mut_ptr());
+        }
+
+        fn prefetch(address: *const u8, level: Level) {
+            match level {
+                Level::First => {
+                    asm!("prfm pldl1keep, [{}]", in(reg) address, options(nostack, preserves_flags));
+                }
+                Level::Second => {
+                    asm!("prfm pldl2keep, [{}]", in(reg) address, options(nostack, preserves_flags));
+                }
             }
         }
 
-        fn fence() {} // such stores are ordered as others are
+        fn no_sum() -> [float64x2_t; 4] {
+            [vdupq_n_f64(0.0); 4]
+        }
+
+        fn add_to(sum: [float64x2_t; 4], block: [float32x4_t; 8]) -> [float64x2_t; 4] {
+            let low = add_widened([block[0], block[2], block[4], block[6]]);
+            let high = add_widened([block[1], block[3], block[5], block[7]]);
+            [
+                vaddq_f64(sum[0], low[0]),
+                vaddq_f64(sum[1], low[1]),
+                vaddq_f64(sum[2], high[0]),
+                vaddq_f64(sum[3], high[1]),
+            ]
+        }
+
+        fn lanes(sum: [float64x2_t; 4]) -> [f64; 8] {
+            let mut lanes = [0.0; 8];
+            vst1q_f64(lanes.as_mut_ptr(), sum[0]);
+            vst1q_f64(lanes.as_mut_ptr().add(2), sum[1]);
+            vst1q_f64(lanes.as_mut_ptr().add(4), sum[2]);
+            vst1q_f64(lanes.as_mut_ptr().add(6), sum[3]);
+            lanes
+        }
 
         fn splat(x: f32) -> float32x4_t {
             vdupq_n_f32(x)
@@ -210,6 +255,64 @@ fn widen_f16(x: uint16x8_t) -> [float32x4_t; 2] {
         );
     }
     [low, high]
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn line_of_f16(x: [float32x4_t; 8]) -> [uint16x8_t; 4] {
+    [narrow_f16(x[0], x[1]), narrow_f16(x[2], x[3]), narrow_f16(x[4], x[5]), narrow_f16(x[6], x[7])]
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn line_of_bf16(x: [float32x4_t; 8]) -> [uint16x8_t; 4] {
+    [
+        narrow_bf16(x[0], x[1]),
+        narrow_bf16(x[2], x[3]),
+        narrow_bf16(x[4], x[5]),
+        narrow_bf16(x[6], x[7]),
+    ]
+}
+
+/// A line of `f32` as what it is written of.
+#[inline]
+#[target_feature(enable = "neon")]
+fn quarters(a: float32x4_t, b: float32x4_t, c: float32x4_t, d: float32x4_t) -> [uint16x8_t; 4] {
+    [
+        vreinterpretq_u16_f32(a),
+        vreinterpretq_u16_f32(b),
+        vreinterpretq_u16_f32(c),
+        vreinterpretq_u16_f32(d),
+    ]
+}
+
+/// Writes a line past the caches. There are no intrinsics for it: pairs of registers with a hint.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn store_past(line: [uint16x8_t; 4], to: *mut u16) {
+    // SAFETY: writes one line.
+    unsafe {
+        asm!(
+            "stnp {a:q}, {b:q}, [{to}]",
+            "stnp {c:q}, {d:q}, [{to}, #32]",
+            a = in(vreg) line[0],
+            b = in(vreg) line[1],
+            c = in(vreg) line[2],
+            d = in(vreg) line[3],
+            to = in(reg) to,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// (x0 + x1) + (x2 + x3), lane by lane.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_widened(x: [float32x4_t; 4]) -> [float64x2_t; 2] {
+    let low = |x| vcvt_f64_f32(vget_low_f32(x));
+    let [a, b, c, d] = [low(x[0]), low(x[1]), low(x[2]), low(x[3])];
+    let [e, f, g, h] = x.map(|x| vcvt_high_f64_f32(x));
+    [vaddq_f64(vaddq_f64(a, b), vaddq_f64(c, d)), vaddq_f64(vaddq_f64(e, f), vaddq_f64(g, h))]
 }
 
 /// The nearest f16, ties to even. Of a NaN the quiet bit is set, and the rest cut off.

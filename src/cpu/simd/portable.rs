@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::{LANES, Line, Simd, Vectorised};
+use super::{LANES, Lanes, Level, Line, Simd, Vectorised};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -18,6 +18,7 @@ type Block = [V; LANES / WIDTH];
 impl Simd for Portable {
     type V = V;
     type Block = Block;
+    type Sum = [f64; 8];
 
     #[inline(never)]
     fn call<W: Vectorised>(self, work: W) -> W::Output {
@@ -57,12 +58,50 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn stream(self, from: &[Line], to: &mut [Line]) {
-        to.copy_from_slice(from);
+    fn stream(self, block: Block, to: &mut Lanes) {
+        self.store(block, &mut to.0);
+    }
+
+    #[inline(always)]
+    fn stream_f16(self, block: Block, to: &mut Lanes<f16>) {
+        self.store_f16(block, &mut to.0);
+    }
+
+    #[inline(always)]
+    fn stream_bf16(self, block: Block, to: &mut Lanes<bf16>) {
+        self.store_bf16(block, &mut to.0);
+    }
+
+    #[inline(always)]
+    fn stream_line(self, from: &Line, to: &mut Line) {
+        *to = *from;
     }
 
     #[inline(always)]
     fn fence(self) {}
+
+    #[inline(always)]
+    fn prefetch(self, _: *const u8, _: Level) {}
+
+    #[inline(always)]
+    fn no_sum(self) -> [f64; 8] {
+        [0.0; 8]
+    }
+
+    #[inline(always)]
+    fn add_to(self, mut sum: [f64; 8], block: Block) -> [f64; 8] {
+        let x = block.as_flattened();
+        for (lane, sum) in sum.iter_mut().enumerate() {
+            let [a, b, c, d] = [x[lane], x[8 + lane], x[16 + lane], x[24 + lane]];
+            *sum += (f64::from(a) + f64::from(b)) + (f64::from(c) + f64::from(d));
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn lanes(self, sum: [f64; 8]) -> [f64; 8] {
+        sum
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> V {

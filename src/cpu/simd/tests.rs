@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::{InstructionSet, LANES, Lanes, Line, Simd, Vectorised};
+use super::{InstructionSet, LANES, Lanes, Simd, Vectorised};
 
 /// Ends of ranges, halves between results, and what is no number; the last with payloads, quiet and
 /// signalling.
@@ -382,21 +382,30 @@ fn any_alignment() {
 }
 
 #[test]
-fn lines_pass_the_caches() {
+fn blocks_and_lines_pass_the_caches() {
     #[derive(Clone, Copy)]
     struct Test;
     impl Vectorised for Test {
         type Output = ();
         fn run<S: Simd>(self, s: S) {
-            for count in [0, 1, 2, 5, 100] {
-                let line = |at| Lanes(std::array::from_fn(|lane| (at * LANES + lane) as u16));
-                let from: Vec<Line> = (0..count).map(line).collect();
-                let mut to = vec![Lanes([0xabcd; LANES]); count + 2];
-                s.stream(&from, &mut to[1..=count]);
+            fn hold<S: Simd, T: Copy + PartialEq + std::fmt::Debug>(
+                s: S,
+                number: impl Fn(usize) -> T,
+                stream: impl Fn(&[T; LANES], &mut Lanes<T>),
+            ) {
+                let from = std::array::from_fn(&number);
+                let mut to = [Lanes([number(LANES); LANES]); 3];
+                stream(&from, &mut to[1]);
                 s.fence();
-                assert!(to[1..=count].iter().zip(&from).all(|(to, from)| to.0 == from.0));
-                assert!([to[0].0, to[count + 1].0].iter().all(|x| *x == [0xabcd; LANES]));
+                assert_eq!(to[1].0, from);
+                assert!([to[0].0, to[2].0].as_flattened().iter().all(|x| *x == number(LANES)));
             }
+            hold(s, |lane| lane as f32 - 7.0, |from, to| s.stream(s.load(from), to));
+            let f16s = |lane| f16::from_f32(lane as f32 - 7.0);
+            hold(s, f16s, |from, to| s.stream_f16(s.load_f16(from), to));
+            let bf16s = |lane| bf16::from_f32(lane as f32 - 7.0);
+            hold(s, bf16s, |from, to| s.stream_bf16(s.load_bf16(from), to));
+            hold(s, |lane| lane as u16, |from, to| s.stream_line(&Lanes(*from), to));
         }
     }
     on_all(Test);

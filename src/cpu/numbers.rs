@@ -1,0 +1,91 @@
+//! What is written to a gradient: numbers that are made when they are asked for, 32 at a time.
+
+use super::math::Exponential;
+use super::memory::{Element, Packed};
+use super::simd::{LANES, Lanes, Simd};
+
+/// Numbers of a row.
+pub(super) trait Numbers<S: Simd> {
+    fn len(&self) -> usize;
+
+    /// Those from `at` on; any numbers behind the last one.
+    fn block(&self, s: S, at: usize) -> S::Block;
+}
+
+/// The function from x to x `factor` + `term`.
+#[derive(Clone, Copy)]
+pub(super) struct Affine {
+    pub factor: f32,
+    /// -0 adds nothing, not even to the sign of a 0.
+    pub term: f32,
+}
+
+impl Affine {
+    #[inline(always)]
+    fn of<S: Simd>(self, s: S, mut block: S::Block) -> S::Block {
+        let (factor, term) = (s.splat(self.factor), s.splat(self.term));
+        for v in block.as_mut() {
+            *v = s.mul_add(*v, factor, term);
+        }
+        block
+    }
+}
+
+/// Numbers in memory, mapped.
+#[derive(Clone, Copy)]
+pub(super) struct InMemory<'a> {
+    from: &'a [f32],
+    len: usize,
+    map: Affine,
+}
+
+impl<'a> InMemory<'a> {
+    /// The first `len` numbers of some blocks.
+    pub fn new(from: &'a [Lanes], len: usize) -> Self {
+        InMemory { from: Lanes::flat(from), len, map: Affine { factor: 1.0, term: -0.0 } }
+    }
+
+    /// The same, mapped.
+    pub fn mapped(from: &'a [Lanes], len: usize, map: Affine) -> Self {
+        InMemory { from: Lanes::flat(from), len, map }
+    }
+}
+
+impl<S: Simd> Numbers<S> for InMemory<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline(always)]
+    fn block(&self, s: S, at: usize) -> S::Block {
+        let block = match self.from[at..].first_chunk() {
+            Some(lanes) => s.load(lanes),
+            None => {
+                let mut lanes = [0.0; LANES];
+                lanes[..self.len - at].copy_from_slice(&self.from[at..self.len]);
+                s.load(&lanes)
+            }
+        };
+        self.map.of(s, block)
+    }
+}
+
+/// Exponentials of packed logits, mapped.
+pub(super) struct Exponentials<S: Simd, T> {
+    pub logits: Packed<T>,
+    pub exponential: Exponential<S>,
+    pub map: Affine,
+}
+
+impl<S: Simd, T: Element> Numbers<S> for Exponentials<S, T> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.logits.len()
+    }
+
+    #[inline(always)]
+    fn block(&self, s: S, at: usize) -> S::Block {
+        self.map.of(s, self.exponential.block(s, self.logits.block(s, at)))
+    }
+}
