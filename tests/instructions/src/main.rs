@@ -2,7 +2,8 @@
 //! what each call computes, in their order: kernel, type, classes, logits.
 //!
 //! On one thread, with logits in the first-level cache or the second: the count is of the arithmetic
-//! and of what each row costs.
+//! and of what each row costs. And with a gradient that is too large for the caches (`large`), which
+//! other code writes.
 
 use std::hint::black_box;
 
@@ -13,6 +14,9 @@ use xent::{Args, BackwardArgs, Context, ContextOptions, Device, Element, Outputs
 /// and of few, which have kernels of their own.
 const SHAPES: [(usize, usize); 3] = [(4, 32_000), (64, 1000), (4096, 10)];
 
+/// A gradient of more bytes is written past the caches.
+const LARGE: usize = 16 << 20;
+
 fn main() {
     type_of_logits(|x| x);
     type_of_logits(bf16::from_f32);
@@ -22,42 +26,58 @@ fn main() {
 fn type_of_logits<T: Element>(convert: impl Fn(f32) -> T) {
     for (rows, classes) in SHAPES {
         let logits: Vec<T> = numbers(rows * classes).map(&convert).collect();
-        let targets: Vec<i64> = (0..rows).map(|row| (row * 7 % classes) as i64).collect();
-        let mut loss = 0f32;
+        let targets = targets(rows, classes);
         let mut stats = vec![0f32; 2 * rows];
+        let mut loss = 0f32;
         let mut dlogits = logits.clone();
+        count_fused("fused", classes, &logits, &mut dlogits);
 
-        let options = ContextOptions::default().device(Device::cpu()).threads(1);
-        let context = Context::new(options).expect("a context");
-        let plan = |outputs| {
-            let problem = Problem::new(T::DTYPE, classes).outputs(outputs);
-            Plan::new(&context, &problem).expect("a plan")
-        };
-        let count = |kernel: &str, run: &mut dyn FnMut()| {
-            run(); // what only the first call does
-            counted(run);
-            println!("{kernel} {} {classes} {}", T::DTYPE, rows * classes);
-        };
-
-        let fused = plan(Outputs::LOSS | Outputs::DLOGITS);
-        let mut workspace = fused.workspace(rows).expect("a workspace");
-        count("fused", &mut || {
-            let args = Args::new(&logits, &targets).loss(&mut loss).dlogits(&mut dlogits);
-            fused.run(args, &mut workspace).expect("a run");
-        });
-
-        let forward = plan(Outputs::LOSS | Outputs::STATS);
+        let forward = plan::<T>(classes, Outputs::LOSS | Outputs::STATS);
         let mut workspace = forward.workspace(rows).expect("a workspace");
-        count("forward", &mut || {
+        count::<T>("forward", rows, classes, &mut || {
             let args = Args::new(&logits, &targets).loss(&mut loss).stats(&mut stats);
             forward.run(args, &mut workspace).expect("a run");
         });
-        count("backward", &mut || {
+        count::<T>("backward", rows, classes, &mut || {
             let args = BackwardArgs::new(&logits, &targets, &stats, &mut dlogits);
             forward.backward(args, &mut workspace).expect("a run");
         });
         black_box((loss, &dlogits));
     }
+    for classes in [32_000, 1000] {
+        let rows = LARGE / size_of::<T>() / classes + 1;
+        let logits: Vec<T> = numbers(rows * classes).map(&convert).collect();
+        count_fused("large", classes, &logits, &mut logits.clone());
+    }
+}
+
+fn count_fused<T: Element>(kernel: &str, classes: usize, logits: &[T], dlogits: &mut [T]) {
+    let rows = logits.len() / classes;
+    let (targets, mut loss) = (targets(rows, classes), 0f32);
+    let fused = plan::<T>(classes, Outputs::LOSS | Outputs::DLOGITS);
+    let mut workspace = fused.workspace(rows).expect("a workspace");
+    count::<T>(kernel, rows, classes, &mut || {
+        let args = Args::new(logits, &targets).loss(&mut loss).dlogits(&mut *dlogits);
+        fused.run(args, &mut workspace).expect("a run");
+    });
+    black_box((loss, dlogits));
+}
+
+fn plan<T: Element>(classes: usize, outputs: Outputs) -> Plan {
+    let options = ContextOptions::default().device(Device::cpu()).threads(1);
+    let context = Context::new(options).expect("a context");
+    let problem = Problem::new(T::DTYPE, classes).outputs(outputs);
+    Plan::new(&context, &problem).expect("a plan")
+}
+
+fn count<T: Element>(kernel: &str, rows: usize, classes: usize, run: &mut dyn FnMut()) {
+    run(); // what only the first call does
+    counted(run);
+    println!("{kernel} {} {classes} {}", T::DTYPE, rows * classes);
+}
+
+fn targets(rows: usize, classes: usize) -> Vec<i64> {
+    (0..rows).map(|row| (row * 7 % classes) as i64).collect()
 }
 
 /// What is counted: all that is done until it returns.
