@@ -54,26 +54,31 @@ impl Kernel<'_> {
     fn write_gradient<S: Simd>(&self, s: S, work: Gradient) {
         let Gradient { row, columns, target, softmax, scratch, kept, .. } = work;
         let Some(dlogits) = self.call.dlogits else { return };
-        let reference = self.squash.reference(softmax.y[0]);
-        let exponential = self.squash.exponential(s, reference);
-        let (rows, largest) = (self.one_row(row, target), [exponential.of(s, softmax.y[0])]);
-        let terms = self.terms(&rows, &softmax, &largest);
-        let made = OneRow {
-            logits: self.call.logits.row(row, self.call.inner),
-            dlogits: dlogits.row(row, self.call.inner),
-            columns,
-            target,
-            rows,
-            shift: softmax.shift,
-            reference,
-            exponential,
-            terms,
+        let own = self.squash.reference(softmax.y[0]);
+        let of_kept = kept.and_then(Kept::reference);
+        let mut reference = of_kept.unwrap_or(own);
+        let made = loop {
+            let exponential = self.squash.exponential(s, reference);
+            let (rows, largest) = (self.one_row(row, target), [exponential.of(s, softmax.y[0])]);
+            let terms = self.terms(&rows, &softmax, &largest);
+            if terms.ordinary[0] || reference == own {
+                break OneRow {
+                    logits: self.call.logits.row(row, self.call.inner),
+                    dlogits: dlogits.row(row, self.call.inner),
+                    columns,
+                    target,
+                    rows,
+                    shift: softmax.shift,
+                    reference,
+                    exponential,
+                    terms,
+                };
+            }
+            reference = own;
         };
         let kept = kept.filter(|_| made.terms.ordinary[0]);
         if let (Target::Class(class), Some(map)) = (target, self.map(&made.terms)) {
-            if let Some(kept) = kept
-                && kept.references.iter().all(|kept| *kept == reference)
-            {
+            if let (Some(kept), Some(_)) = (kept, of_kept) {
                 return self.write_kept(s, made, class, map, kept, &mut scratch.writer);
             }
             let identity = self.squash.is_identity(softmax.shift);

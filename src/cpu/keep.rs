@@ -39,6 +39,14 @@ pub(super) struct Kept<'a> {
     pub waiting: &'a Half<'a>,
 }
 
+impl Kept<'_> {
+    /// The reference of all exponentials, if it is one.
+    pub fn reference(&self) -> Option<f32> {
+        let (first, others) = self.references.split_first()?;
+        others.iter().all(|other| other == first).then_some(*first)
+    }
+}
+
 impl<'a> Keep<'a> {
     /// No memory.
     pub fn nothing() -> Self {

@@ -51,6 +51,7 @@ impl Kernel<'_> {
             let sums = s.call(Sums {
                 kernel: self,
                 shift: 0.0,
+                reference: f32::NEG_INFINITY,
                 logits: self.call.logits.row(row, self.call.inner),
                 target,
                 columns: columns.clone(),

@@ -79,7 +79,10 @@ impl Vectorised for AllSums<'_> {
             let sums = match pass {
                 Pass::Forward => {
                     let (columns, scratch, kept) = (segment, &mut scratch, &mut None);
-                    s.call(Sums { kernel, shift: 0.0, logits, target, columns, scratch, kept })
+                    let (shift, reference) = (0.0, f32::NEG_INFINITY);
+                    let work =
+                        Sums { kernel, shift, reference, logits, target, columns, scratch, kept };
+                    s.call(work)
                 }
                 Pass::Backward => match target {
                     Target::Class(_) => Partial::EMPTY,

@@ -128,12 +128,18 @@ impl Squash {
         Exponential::new(s, self.factor, reference)
     }
 
-    /// The reference for rows with this largest y: a multiple of [`MAX_ABOVE`], so that most chunks of a
-    /// row have the same.
+    /// The reference for rows with this largest y: a multiple of [`MAX_ABOVE`], so that exponentials have
+    /// the same bits for any other such reference but for the exponent.
     #[inline(always)]
     pub fn reference(&self, y: f32) -> f32 {
         let exponent = (y * self.factor.high).clamp(-MAX_EXPONENT, MAX_EXPONENT);
         (exponent / MAX_ABOVE + ROUND - ROUND) * MAX_ABOVE
+    }
+
+    /// Whether exponentials can be taken of this y relative to a reference.
+    #[inline(always)]
+    pub fn reaches(&self, y: f32, reference: f32) -> bool {
+        y * self.factor.high <= reference + MAX_ABOVE
     }
 
     /// dz/dx where it is the same for every logit; 1 where [`Squash::apply`] gives it.

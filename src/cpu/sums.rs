@@ -29,7 +29,9 @@ impl Kernel<'_> {
         loop {
             let mut sums = Partial::EMPTY;
             for columns in self.segments() {
-                let work = Sums { kernel: self, shift, logits, target, columns, scratch, kept };
+                let reference = sums.reference;
+                let work =
+                    Sums { kernel: self, shift, reference, logits, target, columns, scratch, kept };
                 let other = s.call(work);
                 sums = sums.plus(s, &self.squash, other);
             }
@@ -44,7 +46,7 @@ impl Kernel<'_> {
     /// The sums over a segment of a row.
     #[inline(always)]
     fn sums_of<S: Simd>(&self, s: S, work: Sums) -> Partial {
-        let Sums { shift, logits, target, columns, scratch, kept, .. } = work;
+        let Sums { shift, mut reference, logits, target, columns, scratch, kept, .. } = work;
         let wants_moment = self.problem.outputs.contains(Outputs::ENTROPY);
         let squash = &self.squash;
         let mut sums = Partial::EMPTY;
@@ -68,8 +70,13 @@ impl Kernel<'_> {
                 if let (Some(kept), true) = (&mut *kept, from != usize::MAX) {
                     chunk::set(kept.e, from, e);
                 }
-                let reference = squash.reference(to.y);
-                if reference > sums.reference {
+                // Another one only where it is needed: what was kept is of use if all of a row is
+                // relative to the same.
+                if !reference.is_finite() || !squash.reaches(to.y, reference) {
+                    reference =
+                        if to.y == f32::NEG_INFINITY { 0.0 } else { squash.reference(to.y) };
+                }
+                if reference != sums.reference {
                     sums.refer(reference);
                     exponential = squash.exponential(s, reference);
                 }
@@ -285,6 +292,8 @@ impl Vectorised for Mix<'_> {
 pub(super) struct Sums<'a, 'b, 'c> {
     pub kernel: &'a Kernel<'a>,
     pub shift: f32,
+    /// That of exponentials, if they can be relative to it; -inf for none in particular.
+    pub reference: f32,
     pub logits: Row,
     pub target: Target,
     pub columns: Range<usize>,
