@@ -37,19 +37,35 @@ fn targets(rows: usize, classes: usize) -> Vec<i64> {
     (0..rows).map(|row| if row % 9 == 5 { IGNORED } else { class(row) }).collect()
 }
 
-/// The gradient and lse of so many rows at a time.
-fn run(problem: &Problem, x: &[f64], y: &[i64], at_once: usize) -> Vec<u64> {
+/// Probabilities, of which a third are 0 and some are 1.
+fn probabilities(rows: usize, classes: usize) -> Vec<f64> {
+    let one_hot = |row, class| f64::from(u8::from(class == row * 7919 % classes));
+    let mixed = |row, class| ((row * 31 + class * 17) % 3) as f64 / classes as f64;
+    let of_row =
+        |row| move |class| if row % 5 == 0 { one_hot(row, class) } else { mixed(row, class) };
+    (0..rows).flat_map(|row| (0..classes).map(of_row(row))).collect()
+}
+
+/// The gradient and lse of so many rows at a time. Of targets, `y` or `q` are used.
+fn run(problem: &Problem, x: &[f64], y: &[i64], q: &[f64], at_once: usize) -> Vec<u64> {
     let options = ContextOptions::default().device(Device::cpu()).threads(2);
     let plan = Plan::new(&Context::new(options).unwrap(), problem).unwrap();
     let classes = problem.classes;
     let (mut gradients, mut all_lse) = (vec![], vec![]);
-    for (x, y) in x.chunks(at_once * classes).zip(y.chunks(at_once)) {
-        let x = tensor(x, problem.logits, &[y.len(), classes]);
+    for (part, (x, y)) in x.chunks(at_once * classes).zip(y.chunks(at_once)).enumerate() {
+        let shape = [y.len(), classes];
+        let x = tensor(x, problem.logits, &shape);
+        let targets = if q.is_empty() {
+            Tensor::from_slice(y, &[y.len()]).unwrap()
+        } else {
+            let first = part * at_once * classes;
+            tensor(&q[first..first + y.len() * classes], problem.targets, &shape)
+        };
         let mut dlogits = Tensor::zeros(problem.dlogits, &[y.len(), classes]).unwrap();
         let mut lse = vec![0f32; y.len()];
         let weights: Vec<f32> = (0..classes).map(|class| 0.5 + (class % 5) as f32).collect();
         let mut workspace = plan.workspace(y.len()).unwrap();
-        let mut args = Args::new(&x, y).dlogits(&mut dlogits).lse(&mut lse);
+        let mut args = Args::new(&x, &targets).dlogits(&mut dlogits).lse(&mut lse);
         if problem.class_weights {
             args = args.class_weights(&weights);
         }
@@ -65,9 +81,10 @@ fn large_is_as_small(problem: &Problem) {
     let classes = problem.classes;
     let rows = LARGE / problem.dlogits.size() / classes + 1;
     let (x, y) = (logits(rows, classes), targets(rows, classes));
-    let whole = run(problem, &x, &y, rows);
-    let by_parts = run(problem, &x, &y, rows.div_ceil(3));
-    let parts = run(problem, &x, &y, rows.div_ceil(7));
+    let soft = problem.targets != DType::I64;
+    let q = if soft { probabilities(rows, classes) } else { vec![] };
+    let [whole, by_parts, parts] =
+        [1, 3, 7].map(|count| run(problem, &x, &y, &q, rows.div_ceil(count)));
     let gradient = rows * classes;
     let wrong = (0..whole.len()).find(|&at| whole[at] != parts[at] || by_parts[at] != parts[at]);
     if let Some(at) = wrong {
@@ -133,6 +150,18 @@ fn with_options() {
             plain().dlogits(DType::F32),
         ] {
             large_is_as_small(&problem);
+        }
+    }
+}
+
+#[test]
+fn of_probabilities() {
+    for classes in [10, 1001, 5003] {
+        for targets in [DType::BF16, DType::F32] {
+            let plain = Problem::new(DType::BF16, classes).targets(targets);
+            let plain = plain.outputs(Outputs::DLOGITS | Outputs::LSE).reduction(Reduction::Sum);
+            large_is_as_small(&plain);
+            large_is_as_small(&plain.label_smoothing(0.1));
         }
     }
 }

@@ -149,14 +149,21 @@ pub(super) fn distances<S: Simd>(s: S, largest: f32, y: &[Lanes]) -> f64 {
     total(s, all)
 }
 
-/// The sum of u (largest - y), where 0 times infinity is 0, and that of u.
+/// The sum of u (largest - y), where 0 times infinity is 0, and that of u; meanwhile memory is fetched.
 #[inline(always)]
-pub(super) fn weighted<S: Simd>(s: S, largest: f32, y: &[Lanes], u: &[Lanes]) -> (f64, f64) {
+pub(super) fn weighted<S: Simd>(
+    s: S,
+    largest: f32,
+    y: &[Lanes],
+    u: &[Lanes],
+    mut ahead: Ahead,
+) -> (f64, f64) {
     let (largest, zero) = (s.splat(largest), s.splat(0.0));
     let (mut all, mut all_mass) = (s.no_sum(), s.no_sum());
     for (y, u) in y.chunks(SHORT_GROUP).zip(u.chunks(SHORT_GROUP)) {
         let (mut sum, mut mass) = (s.fill(0.0), s.fill(0.0));
         for (y, u) in y.iter().zip(u) {
+            ahead.fetch(s);
             let (y, u) = (s.load(&y.0), s.load(&u.0));
             for register in 0..y.as_ref().len() {
                 let (y, u) = (y.as_ref()[register], u.as_ref()[register]);

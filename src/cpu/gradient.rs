@@ -10,15 +10,16 @@ use super::keep::Kept;
 use super::kernel::{Kernel, Target};
 use super::math::{Exponential, HEADROOM, MAX_ABOVE};
 use super::memory::{self, Element, Row};
-use super::numbers::{Affine, Exponentials, InMemory};
+use super::numbers::{Affine, Exponentials, InMemory, Mix};
 use super::scratch::Scratch;
 use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
-use super::waiting::Waiting;
+use super::waiting::{Of, Waiting};
 use super::writer::{Special, Writer};
 use crate::DType;
 
 /// What the classes of rows share: the gradient is `factor` e - `of_u` u, where e are exponentials and u
 /// the probabilities, or the weights of label smoothing.
+#[derive(Clone, Copy)]
 pub(super) struct Terms<const N: usize = 1> {
     pub factor: [f32; N],
     pub of_u: [f32; N],
@@ -77,8 +78,9 @@ impl Kernel<'_> {
             reference = own;
         };
         let kept = kept.filter(|_| made.terms.ordinary[0]);
+        let whole = kept.filter(|_| of_kept.is_some());
         if let (Target::Class(class), Some(map)) = (target, self.map(&made.terms)) {
-            if let (Some(kept), Some(_)) = (kept, of_kept) {
+            if let Some(kept) = whole {
                 return self.write_kept(s, made, class, map, kept, &mut scratch.writer);
             }
             let identity = self.squash.is_identity(softmax.shift);
@@ -86,7 +88,29 @@ impl Kernel<'_> {
                 return self.write_direct(s, made, class, map, &mut scratch.writer);
             }
         }
+        if let (Target::Probabilities(q), Some(mix), Some(kept)) = (target, self.plain_mix(), whole)
+            && q.stride == 1
+            && !self.squash.has_slopes()
+        {
+            return self.write_mixed(s, made, q, mix, kept, &mut scratch.writer);
+        }
         self.write_chunks(s, made, kept, scratch);
+    }
+
+    /// Writes a gradient of kept exponentials and probabilities, or lets it wait.
+    #[inline(always)]
+    fn write_mixed<S: Simd>(
+        &self,
+        s: S,
+        made: OneRow<S>,
+        probabilities: Row,
+        mix: Mix,
+        kept: &Kept,
+        writer: &mut Writer,
+    ) {
+        let (row, classes, place) = (made.dlogits, made.columns.len(), kept.place);
+        let of = Of::Probabilities { probabilities, mix, terms: made.terms };
+        writer.write_or_wait(s, Waiting { row, place, classes, of }, kept.e);
     }
 
     /// Writes a gradient of kept exponentials, or lets it wait.
@@ -102,13 +126,8 @@ impl Kernel<'_> {
     ) {
         let special = self.special(s, &made, class, chunk::get(kept.e, class));
         let (row, classes) = (made.dlogits, made.columns.len());
-        if writer.streams() && row.stride == 1 {
-            let place = kept.place;
-            writer.waiting.push(Waiting { row, place, classes, map, special });
-        } else {
-            let numbers = InMemory::mapped(kept.e, classes, map);
-            writer.write_from_memory(s, &row, made.columns.start, &numbers, special);
-        }
+        let (place, of) = (kept.place, Of::Class { map, special });
+        writer.write_or_wait(s, Waiting { row, place, classes, of }, kept.e);
     }
 
     /// Writes a gradient of logits as they are, without a detour through scratch memory.
@@ -406,24 +425,42 @@ impl Vectorised for Gradient<'_, '_, '_> {
     }
 }
 
-/// The same for probabilities, at all maxima. What is 1 at one class and 0 elsewhere gives the bits of
-/// that class.
+/// The gradient of probabilities at all maxima of a chunk.
 #[inline(always)]
 fn at_maxima<S: Simd>(s: S, terms: &Terms, e: &[Lanes], u: &[Lanes], g: &mut [Lanes]) {
     let largest = s.splat(terms.largest[0]);
     for ((e, u), g) in e.iter().zip(u).zip(g) {
-        let mut any = false;
-        for &e in s.load(&e.0).as_ref() {
+        let (e, mut any) = (s.load(&e.0), false);
+        for &e in e.as_ref() {
             any |= s.any_equal(e, largest);
         }
-        if !any {
-            continue;
+        if any {
+            s.store(terms.at_maxima(s, e, s.load(&u.0), s.load(&g.0)), &mut g.0);
         }
-        for ((&e, &u), g) in e.0.iter().zip(&u.0).zip(&mut g.0) {
-            if e == terms.largest[0] && u != 0.0 {
-                *g = terms.at_maximum(0, u.into());
+    }
+}
+
+impl Terms {
+    /// The gradient of a block, with that of probabilities at all maxima. What is 1 at one class and 0
+    /// elsewhere gives the bits of that class.
+    #[inline(always)]
+    pub(super) fn at_maxima<S: Simd>(
+        &self,
+        s: S,
+        e: S::Block,
+        u: S::Block,
+        g: S::Block,
+    ) -> S::Block {
+        let [mut of_e, mut of_u, mut of_g] = [[0.0; LANES]; 3];
+        s.store(e, &mut of_e);
+        s.store(u, &mut of_u);
+        s.store(g, &mut of_g);
+        for ((e, u), g) in of_e.iter().zip(&of_u).zip(&mut of_g) {
+            if *e == self.largest[0] && *u != 0.0 {
+                *g = self.at_maximum(0, f64::from(*u));
             }
         }
+        s.load(&of_g)
     }
 }
 

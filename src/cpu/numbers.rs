@@ -1,5 +1,6 @@
 //! What is written to a gradient: numbers that are made when they are asked for, 32 at a time.
 
+use super::gradient::Terms;
 use super::math::Exponential;
 use super::memory::{Element, Packed};
 use super::simd::{LANES, Lanes, Simd};
@@ -68,6 +69,45 @@ impl<S: Simd> Numbers<S> for InMemory<'_> {
             }
         };
         self.map.of(s, block)
+    }
+}
+
+/// The gradient of exponentials e and probabilities: e factor - u, with u of each probability.
+pub(super) struct Mixed<'a, T> {
+    pub e: InMemory<'a>,
+    pub probabilities: Packed<T>,
+    pub mix: Mix,
+    pub terms: &'a Terms,
+}
+
+/// The function from a probability to its u.
+#[derive(Clone, Copy)]
+pub(super) struct Mix {
+    pub keep: f32,
+    pub share: f32,
+}
+
+impl<S: Simd, T: Element> Numbers<S> for Mixed<'_, T> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.probabilities.len()
+    }
+
+    #[inline(always)]
+    fn block(&self, s: S, at: usize) -> S::Block {
+        let (keep, share) = (s.splat(self.mix.keep), s.splat(self.mix.share));
+        let (factor, unit) = (s.splat(self.terms.factor[0]), s.splat(-self.terms.of_u[0]));
+        let (zero, nothing) = (s.splat(0.0), s.splat(-0.0)); // as in a chunk
+        let largest = s.splat(self.terms.largest[0]);
+        let (e, mut u) = (self.e.block(s, at), self.probabilities.block(s, at));
+        let (mut g, mut maxima) = (e, false);
+        for (g, u) in g.as_mut().iter_mut().zip(u.as_mut()) {
+            maxima |= s.any_equal(*g, largest);
+            *u = s.add(s.mul(*u, keep), share);
+            let term = s.if_equal(*u, zero, nothing, s.mul(*u, unit));
+            *g = s.mul_add(*g, factor, term);
+        }
+        if maxima { self.terms.at_maxima(s, e, u, g) } else { g }
     }
 }
 

@@ -5,7 +5,8 @@ use std::ops::Range;
 use super::chunk::{self, COLUMNS};
 use super::keep::Kept;
 use super::kernel::{Kernel, Target};
-use super::memory::Row;
+use super::memory::{Ahead, Row};
+use super::numbers;
 use super::partial::{Largest, Partial};
 use super::scratch::Scratch;
 use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
@@ -51,6 +52,11 @@ impl Kernel<'_> {
         let squash = &self.squash;
         let mut sums = Partial::EMPTY;
         let mut exponential = squash.exponential(s, 0.0);
+        let next = match kept {
+            // Non-temporal stores use the same buffers as loads into the first-level cache.
+            Some(_) if scratch.writer.streams() => Next { skipped: COLUMNS, into: Level::Second },
+            _ => Next { skipped: 0, into: Level::First },
+        };
         for (first, len) in Self::chunks(columns) {
             let blocks = len.div_ceil(LANES);
             let y = &mut scratch.y[..blocks];
@@ -83,7 +89,7 @@ impl Kernel<'_> {
             }
             let bounded = squash.bounded(sums.largest.y);
             if let Some((distance, mass)) =
-                self.distances(s, bounded, target, first, len, y, scratch.u)
+                self.distances(s, bounded, target, first, len, y, scratch.u, &next)
             {
                 sums.distance += distance;
                 sums.mass += mass;
@@ -96,13 +102,7 @@ impl Kernel<'_> {
                 }
                 _ => (),
             }
-            // Non-temporal stores use the same buffers as loads into the first-level cache.
-            let ahead = match kept {
-                Some(_) if scratch.writer.streams() => {
-                    logits.ahead(first + len + COLUMNS, Level::Second)
-                }
-                _ => logits.ahead(first + len, Level::First),
-            };
+            let ahead = next.of(logits, first + len);
             let y = &mut scratch.y[..blocks];
             if len % LANES != 0 {
                 chunk::pad(y, len, f32::NEG_INFINITY);
@@ -173,20 +173,25 @@ impl Kernel<'_> {
         len: usize,
         y: &mut [Lanes],
         u: &mut [Lanes],
+        next: &Next,
     ) -> Option<(f64, f64)> {
         let u = &mut u[..y.len()];
-        match (target, self.class_weights) {
-            (Target::Probabilities(q), _) => self.mix(s, q, first, len, u),
+        let of_u = match (target, self.class_weights) {
+            (Target::Probabilities(q), _) => {
+                self.mix(s, q, first, len, u);
+                q
+            }
             _ if self.problem.label_smoothing == 0.0 => return None,
             (Target::Class(_), Some(weights)) => {
                 weights.load(s, first, len, 0.0, u);
+                weights
             }
             (Target::Class(_), None) => {
                 chunk::pad(y, len, largest);
                 return Some((chunk::distances(s, largest, y), len as f64));
             }
-        }
-        Some(chunk::weighted(s, largest, y, u))
+        };
+        Some(chunk::weighted(s, largest, y, u, next.of(of_u, first + len)))
     }
 
     /// The sum of u of probability targets over a segment of a row.
@@ -257,10 +262,32 @@ impl Kernel<'_> {
         }
     }
 
+    /// [`Kernel::mix`] of single probabilities, where that is the same for all classes.
+    pub(super) fn plain_mix(&self) -> Option<numbers::Mix> {
+        let smoothing = self.problem.label_smoothing;
+        let share = (smoothing / self.problem.classes as f64) as f32;
+        let mix = numbers::Mix { keep: (1.0 - smoothing) as f32, share };
+        self.class_weights.is_none().then_some(mix)
+    }
+
     /// The chunks of some columns: the first column, and how many they are.
     pub(super) fn chunks(columns: Range<usize>) -> impl Iterator<Item = (usize, usize)> {
         let end = columns.end;
         columns.step_by(COLUMNS).map(move |first| (first, COLUMNS.min(end - first)))
+    }
+}
+
+/// What is fetched while a chunk is computed.
+struct Next {
+    /// The columns between.
+    skipped: usize,
+    into: Level,
+}
+
+impl Next {
+    #[inline(always)]
+    fn of(&self, row: Row, end: usize) -> Ahead {
+        row.ahead(end + self.skipped, self.into)
     }
 }
 

@@ -5,11 +5,12 @@
 
 use half::{bf16, f16};
 
+use super::gradient::Terms;
 use super::keep::Half;
 use super::medium;
-use super::memory::Row;
-use super::numbers::{Affine, InMemory};
-use super::simd::{LANES, Line, Simd, Vectorised};
+use super::memory::{Element, Row};
+use super::numbers::{Affine, InMemory, Mix, Mixed, Numbers};
+use super::simd::{LANES, Lanes, Line, Simd, Vectorised};
 use super::writer::{Special, Writer};
 use crate::DType;
 
@@ -23,9 +24,14 @@ pub(super) struct Waiting {
     /// Where its exponentials are kept.
     pub place: usize,
     pub classes: usize,
-    /// From exponentials to the gradient.
-    pub map: Affine,
-    pub special: Special,
+    pub of: Of,
+}
+
+/// What makes a gradient of kept exponentials.
+#[derive(Clone, Copy)]
+pub(super) enum Of {
+    Class { map: Affine, special: Special },
+    Probabilities { probabilities: Row, mix: Mix, terms: Terms },
 }
 
 /// The rows that wait, in the order in which they are written.
@@ -61,11 +67,21 @@ impl Queue {
 }
 
 impl Writer<'_> {
+    /// Lets a row wait if it goes past the caches, else writes it; `e` are its exponentials.
+    #[inline(always)]
+    pub fn write_or_wait<S: Simd>(&mut self, s: S, row: Waiting, e: &[Lanes]) {
+        if self.streams() && row.row.stride == 1 {
+            self.waiting.push(row);
+        } else {
+            s.call(FromKept { writer: self, row: &row, e, at: 0, blocks: usize::MAX });
+        }
+    }
+
     /// Writes as much of what waits as has been computed since; `kept` has the exponentials.
     #[inline(always)]
     pub fn write_some<S: Simd>(&mut self, s: S, kept: &Half, computed: usize) {
         if let Some(blocks) = self.waiting.due(computed) {
-            s.call(Blocks { writer: self, kept, blocks });
+            self.write_blocks(s, kept, blocks);
         }
     }
 
@@ -73,41 +89,63 @@ impl Writer<'_> {
     #[inline(always)]
     pub fn write_waiting<S: Simd>(&mut self, s: S, kept: &Half) {
         while self.waiting.next < self.waiting.len {
-            s.call(Blocks { writer: self, kept, blocks: usize::MAX });
+            self.write_blocks(s, kept, usize::MAX);
         }
         self.waiting = Queue::EMPTY;
     }
+
+    /// Writes blocks of the next row, no more than `blocks`.
+    #[inline(always)]
+    fn write_blocks<S: Simd>(&mut self, s: S, kept: &Half, blocks: usize) {
+        let Some(row) = self.waiting.rows[self.waiting.next] else { return };
+        let (e, at) = (kept.exponentials(row.place), self.waiting.written);
+        let written = s.call(FromKept { writer: self, row: &row, e, at, blocks });
+        let whole = written == row.classes;
+        self.waiting.next += usize::from(whole);
+        self.waiting.written = if whole { 0 } else { written };
+    }
 }
 
-/// Writes blocks of the next row, no more than `blocks`.
-struct Blocks<'a, 'b> {
+/// Writes blocks of a row from `at` on, no more than `blocks`. Gives the place that it comes to.
+struct FromKept<'a, 'b> {
     writer: &'a mut Writer<'b>,
-    kept: &'a Half<'a>,
+    row: &'a Waiting,
+    e: &'a [Lanes],
+    at: usize,
     blocks: usize,
 }
 
-impl Vectorised for Blocks<'_, '_> {
-    type Output = ();
+impl Vectorised for FromKept<'_, '_> {
+    type Output = usize;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Blocks { writer, kept, blocks } = self;
-        let Some(Waiting { row, place, classes, map, special }) =
-            writer.waiting.rows[writer.waiting.next]
-        else {
-            return;
-        };
-        let (data, at) = (row.data, writer.waiting.written);
-        let numbers = InMemory::mapped(kept.exponentials(place), classes, map);
-        let written = match row.dtype {
-            DType::F32 => writer.stream(s, data.cast::<f32>(), &numbers, special, at, blocks),
-            DType::F16 => writer.stream(s, data.cast::<f16>(), &numbers, special, at, blocks),
-            DType::BF16 => writer.stream(s, data.cast::<bf16>(), &numbers, special, at, blocks),
-            other => unreachable!("a kernel of {other}"),
-        };
-        writer.waiting.written = written;
-        if written == classes {
-            (writer.waiting.next, writer.waiting.written) = (writer.waiting.next + 1, 0);
+    fn run<S: Simd>(self, s: S) -> usize {
+        match &self.row.of {
+            Of::Class { map, special } => {
+                let numbers = InMemory::mapped(self.e, self.row.classes, *map);
+                self.write(s, &numbers, *special)
+            }
+            Of::Probabilities { probabilities, .. } => match probabilities.dtype {
+                DType::F32 => self.write_mixed::<S, f32>(s),
+                DType::F16 => self.write_mixed::<S, f16>(s),
+                DType::BF16 => self.write_mixed::<S, bf16>(s),
+                other => unreachable!("a kernel of {other}"),
+            },
         }
+    }
+}
+
+impl FromKept<'_, '_> {
+    #[inline(always)]
+    fn write_mixed<S: Simd, T: Element>(self, s: S) -> usize {
+        let Of::Probabilities { probabilities, mix, terms } = &self.row.of else { return 0 };
+        let classes = self.row.classes;
+        let (e, probabilities) = (InMemory::new(self.e, classes), probabilities.packed(0..classes));
+        self.write(s, &Mixed::<T> { e, probabilities, mix: *mix, terms }, None)
+    }
+
+    #[inline(always)]
+    fn write<S: Simd>(self, s: S, numbers: &impl Numbers<S>, special: Special) -> usize {
+        self.writer.write_part(s, &self.row.row, 0, numbers, special, self.at, self.blocks)
     }
 }

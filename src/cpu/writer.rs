@@ -64,15 +64,33 @@ impl<'a> Writer<'a> {
         numbers: &impl Numbers<S>,
         special: Special,
     ) {
+        self.write_part(s, row, first, numbers, special, 0, usize::MAX);
+    }
+
+    /// Writes some of them: past the caches those from `at` on, no more whole blocks than `blocks`, else
+    /// all. Gives the place that it comes to.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    pub fn write_part<S: Simd>(
+        &mut self,
+        s: S,
+        row: &Row,
+        first: usize,
+        numbers: &impl Numbers<S>,
+        special: Special,
+        at: usize,
+        blocks: usize,
+    ) -> usize {
         match row.dtype {
-            DType::F32 => self.write_as::<S, f32>(s, row, first, numbers, special),
-            DType::F16 => self.write_as::<S, f16>(s, row, first, numbers, special),
-            DType::BF16 => self.write_as::<S, bf16>(s, row, first, numbers, special),
+            DType::F32 => self.write_as::<S, f32>(s, row, first, numbers, special, at, blocks),
+            DType::F16 => self.write_as::<S, f16>(s, row, first, numbers, special, at, blocks),
+            DType::BF16 => self.write_as::<S, bf16>(s, row, first, numbers, special, at, blocks),
             other => unreachable!("a kernel of {other}"),
         }
     }
 
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     fn write_as<S: Simd, T: Element>(
         &mut self,
         s: S,
@@ -80,11 +98,12 @@ impl<'a> Writer<'a> {
         first: usize,
         numbers: &impl Numbers<S>,
         special: Special,
-    ) {
+        at: usize,
+        blocks: usize,
+    ) -> usize {
         let data = row.data.cast::<T>().wrapping_add(first * row.stride);
         if row.stride == 1 && self.streams {
-            self.stream(s, data, numbers, special, 0, usize::MAX);
-            return;
+            return self.stream(s, data, numbers, special, at, blocks);
         }
         let len = numbers.len();
         let whole = if row.stride == 1 { len - len % LANES } else { 0 };
@@ -104,12 +123,13 @@ impl<'a> Writer<'a> {
             // SAFETY: as above.
             unsafe { data.add(at * row.stride).write(T::round(s, value)) };
         }
+        len
     }
 
     /// Writes numbers from `at` on past the caches, no more whole blocks than `blocks`. Gives the
     /// place that it comes to, where a line begins or nothing is left.
     #[inline(always)]
-    pub fn stream<S: Simd, T: Element>(
+    fn stream<S: Simd, T: Element>(
         &mut self,
         s: S,
         data: *mut T,
