@@ -23,7 +23,7 @@ struct Count {
 };
 
 // How `scales` gets its denominators.
-enum DenominatorKind : u32 { kOne, kCounted, kValue, kPointer };
+enum DenominatorKind : u32 { kOne, kCounted, kValue, kPointer, kCountedRows };
 
 // What was wrong with targets, since the caller cleared it to 0.
 struct Report {
@@ -103,9 +103,10 @@ __global__ void __launch_bounds__(kScaleThreads) make_scales(const CountParams p
     all.rows = p.rows;
   }
   Scales scales = {1, 1, static_cast<float>(weight_sum), 0};
-  if (p.denominator_kind == kCounted) {
-    scales.cross_entropy = inverse(p, all.weight);
+  const bool by_rows = p.denominator_kind == kCountedRows;
+  if (p.denominator_kind == kCounted || by_rows) {
     scales.z_loss = inverse(p, static_cast<double>(all.rows));
+    scales.cross_entropy = by_rows ? scales.z_loss : inverse(p, all.weight);
   } else if (p.denominator_kind != kOne) {
     const double value = p.denominator_kind == kPointer ? *p.denominator : p.value;
     scales.cross_entropy = scales.z_loss = inverse(p, value);

@@ -17,8 +17,8 @@ pub enum Denominator {
 
 /// The buffers of one [`Plan::run`](crate::Plan::run).
 ///
-/// Logits, their gradient and probability targets have shape (outer, classes, inner) and any
-/// strides; everything else is packed. Which outputs and weights must be there, the
+/// Logits, their gradient or softmax, probability targets and weights of elements have shape (outer,
+/// classes, inner) and any strides; everything else is packed. Which outputs and weights must be there, the
 /// [`Problem`](crate::Problem) says. *T* is `f32`, or `f64` with `f64` logits.
 ///
 /// ```
@@ -39,23 +39,30 @@ pub struct Args<'a> {
     pub(crate) argmax: Option<ViewMut<'a>>,
     pub(crate) correct: Option<ViewMut<'a>>,
     pub(crate) entropy: Option<ViewMut<'a>>,
+    pub(crate) output: Option<ViewMut<'a>>,
 }
 
-/// The buffers of one [`Plan::backward`](crate::Plan::backward).
+/// The buffers of one [`Plan::backward`](crate::Plan::backward) or
+/// [`Plan::double_backward`](crate::Plan::double_backward).
 #[derive(Debug)]
 pub struct BackwardArgs<'a> {
     pub(crate) inputs: Inputs<'a>,
-    pub(crate) stats: View<'a>,
+    pub(crate) stats: Option<View<'a>>,
+    pub(crate) doutput: Option<View<'a>>,
+    pub(crate) ddlogits: Option<View<'a>>,
     pub(crate) dlogits: ViewMut<'a>,
 }
 
 /// What forward and backward both read.
 #[derive(Debug)]
 pub(crate) struct Inputs<'a> {
+    /// The logits, or in the backward of a softmax its output.
     pub logits: View<'a>,
-    pub targets: View<'a>,
+    pub targets: Option<View<'a>>,
     pub class_weights: Option<View<'a>>,
     pub row_weights: Option<View<'a>>,
+    pub element_weights: Option<View<'a>>,
+    pub pos_weights: Option<View<'a>>,
     pub dloss: Option<View<'a>>,
     pub denominator: Denominator,
     pub device_denominator: Option<View<'a>>,
@@ -64,12 +71,14 @@ pub(crate) struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    fn new(logits: View<'a>, targets: View<'a>) -> Self {
+    fn new(logits: View<'a>, targets: Option<View<'a>>) -> Self {
         Inputs {
             logits,
             targets,
             class_weights: None,
             row_weights: None,
+            element_weights: None,
+            pos_weights: None,
             dloss: None,
             denominator: Denominator::Default,
             device_denominator: None,
@@ -94,8 +103,20 @@ macro_rules! input_setters {
             self
         }
 
-        /// The upstream gradient, *T*: one value, or with
-        /// [`Reduction::None`](crate::Reduction::None) one for each row. 1 if not given.
+        /// The weight of each element, *T*, (outer, classes, inner).
+        pub fn element_weights(mut self, weights: impl Into<View<'a>>) -> Self {
+            self.inputs.element_weights = Some(weights.into());
+            self
+        }
+
+        /// The weight of the positive part of each class, *T*, `classes` long.
+        pub fn pos_weights(mut self, weights: impl Into<View<'a>>) -> Self {
+            self.inputs.pos_weights = Some(weights.into());
+            self
+        }
+
+        /// The upstream gradient, *T*: one value, or one for each loss where the
+        /// [`Reduction`](crate::Reduction) leaves several. 1 if not given.
         pub fn dloss(mut self, dloss: impl Into<View<'a>>) -> Self {
             self.inputs.dloss = Some(dloss.into());
             self
@@ -133,8 +154,17 @@ impl<'a> Args<'a> {
     /// Starts from the logits, (outer, classes, inner), and the targets: one class index for each
     /// row, or probabilities in the shape of the logits.
     pub fn new(logits: impl Into<View<'a>>, targets: impl Into<View<'a>>) -> Self {
+        Args::of(Inputs::new(logits.into(), Some(targets.into())))
+    }
+
+    /// Starts from the input of an operation without targets: a softmax, or an entropy.
+    pub fn without_targets(logits: impl Into<View<'a>>) -> Self {
+        Args::of(Inputs::new(logits.into(), None))
+    }
+
+    fn of(inputs: Inputs<'a>) -> Self {
         Args {
-            inputs: Inputs::new(logits.into(), targets.into()),
+            inputs,
             loss: None,
             lse: None,
             stats: None,
@@ -142,10 +172,17 @@ impl<'a> Args<'a> {
             argmax: None,
             correct: None,
             entropy: None,
+            output: None,
         }
     }
 
-    /// The same for logits that their gradient replaces
+    /// The same for a softmax that replaces the logits.
+    pub fn softmax_in_place(logits: impl Into<ViewMut<'a>>) -> Self {
+        let output = logits.into();
+        Args::without_targets(output.read_too()).output(output)
+    }
+
+    /// The same as [`Args::new`] for logits that their gradient replaces
     /// ([`Problem::in_place`](crate::Problem::in_place)).
     pub fn in_place(logits: impl Into<ViewMut<'a>>, targets: impl Into<View<'a>>) -> Self {
         let dlogits = logits.into();
@@ -156,7 +193,8 @@ impl<'a> Args<'a> {
 
     input_setters!();
 
-    /// Where the loss goes, *T*: one value, or one for each row.
+    /// Where the loss goes, *T*: one value, one for each row, or one for each element, (outer, classes,
+    /// inner).
     pub fn loss(mut self, loss: impl Into<ViewMut<'a>>) -> Self {
         self.loss = Some(loss.into());
         self
@@ -197,6 +235,12 @@ impl<'a> Args<'a> {
         self.entropy = Some(entropy.into());
         self
     }
+
+    /// Where the softmax or its logarithm goes, shape of the logits.
+    pub fn output(mut self, output: impl Into<ViewMut<'a>>) -> Self {
+        self.output = Some(output.into());
+        self
+    }
 }
 
 impl<'a> BackwardArgs<'a> {
@@ -209,25 +253,57 @@ impl<'a> BackwardArgs<'a> {
         dlogits: impl Into<ViewMut<'a>>,
     ) -> Self {
         BackwardArgs {
-            inputs: Inputs::new(logits.into(), targets.into()),
-            stats: stats.into(),
+            inputs: Inputs::new(logits.into(), Some(targets.into())),
+            stats: Some(stats.into()),
+            doutput: None,
+            ddlogits: None,
             dlogits: dlogits.into(),
         }
     }
 
-    /// The same for logits that their gradient replaces
+    /// Starts from the output of a softmax or its logarithm, the upstream gradient of it, of the same
+    /// type, and where the gradient of the logits goes.
+    pub fn of_output(
+        output: impl Into<View<'a>>,
+        doutput: impl Into<View<'a>>,
+        dlogits: impl Into<ViewMut<'a>>,
+    ) -> Self {
+        BackwardArgs {
+            inputs: Inputs::new(output.into(), None),
+            stats: None,
+            doutput: Some(doutput.into()),
+            ddlogits: None,
+            dlogits: dlogits.into(),
+        }
+    }
+
+    /// The same for an upstream gradient that the gradient replaces
     /// ([`Problem::in_place`](crate::Problem::in_place)).
+    pub fn of_output_in_place(
+        output: impl Into<View<'a>>,
+        doutput: impl Into<ViewMut<'a>>,
+    ) -> Self {
+        let dlogits = doutput.into();
+        let doutput = dlogits.read_too();
+        BackwardArgs::of_output(output, doutput, dlogits)
+    }
+
+    /// The same as [`BackwardArgs::new`] for logits that their gradient replaces.
     pub fn in_place(
         logits: impl Into<ViewMut<'a>>,
         targets: impl Into<View<'a>>,
         stats: impl Into<View<'a>>,
     ) -> Self {
         let dlogits = logits.into();
-        BackwardArgs {
-            inputs: Inputs::new(dlogits.read_too(), targets.into()),
-            stats: stats.into(),
-            dlogits,
-        }
+        let logits = dlogits.read_too();
+        BackwardArgs::new(logits, targets, stats, dlogits)
+    }
+
+    /// The upstream gradient of the gradient, of its type, (outer, classes, inner): for
+    /// [`Plan::double_backward`](crate::Plan::double_backward).
+    pub fn ddlogits(mut self, ddlogits: impl Into<View<'a>>) -> Self {
+        self.ddlogits = Some(ddlogits.into());
+        self
     }
 
     input_setters!();

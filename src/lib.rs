@@ -156,6 +156,7 @@ mod args;
 mod call;
 #[cfg(feature = "capi")]
 mod capi;
+mod checks;
 mod context;
 mod cpu;
 #[cfg(all(feature = "cuda", target_os = "linux"))]
@@ -168,7 +169,9 @@ mod device;
 mod dtype;
 mod error;
 mod log;
+mod operation;
 mod plan;
+mod presets;
 mod problem;
 mod report;
 mod site;
@@ -187,6 +190,7 @@ pub use device::{Device, DeviceKind};
 pub use dtype::{DType, Element};
 pub use error::{Error, Result};
 pub use half::{bf16, f16};
+pub use operation::{Clip, Form, Operation, Renormalise, Unit};
 pub use plan::Plan;
 pub use problem::{EmptyMean, Outputs, Problem, Reduction};
 pub use report::Report;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::call::Call;
+use crate::call::{Call, Work};
 use crate::context::Backend;
-use crate::cpu::{self, Pass, Processor};
+use crate::cpu::{self, Processor};
 use crate::cuda::kernels::{Kernels, Session};
 use crate::log;
 use crate::site::Site;
@@ -62,6 +62,12 @@ impl Plan {
                 return Err(Error::Unsupported {
                     what: "logits of type f64 on a GPU".into(),
                     instead: "use f32, f16 or bf16, or the CPU".into(),
+                });
+            }
+            Backend::Cuda(_) if !problem.is_fused() => {
+                return Err(Error::Unsupported {
+                    what: format!("{:?} of {:?} on a GPU", problem.operation, problem.input),
+                    instead: "use the CPU".into(),
                 });
             }
             Backend::Cuda(engine) => Runner::Cuda(engine.kernels(problem)?),
@@ -132,7 +138,7 @@ impl Plan {
     pub fn run(&self, args: Args<'_>, workspace: &mut Workspace<'_>) -> Result<()> {
         let visit = self.visit()?;
         let call = Call::forward(&self.problem, args, workspace, &visit)?;
-        visit.compute(&call, Pass::Forward)
+        visit.compute(&call)
     }
 
     /// Computes the gradient from the statistics of a run, for an upstream gradient that was not
@@ -140,13 +146,36 @@ impl Plan {
     ///
     /// The gradient is that of a run with `DLOGITS`, bit for bit.
     ///
+    /// Of a softmax or its logarithm, it is made of their output and its upstream gradient
+    /// ([`BackwardArgs::of_output`]).
+    ///
     /// # Errors
     /// As [`Plan::run`]; [`Error::Unsupported`](crate::Error::Unsupported) where the problem does
     /// not name `STATS`.
     pub fn backward(&self, args: BackwardArgs<'_>, workspace: &mut Workspace<'_>) -> Result<()> {
         let visit = self.visit()?;
         let call = Call::backward(&self.problem, args, workspace, &visit)?;
-        visit.compute(&call, Pass::Backward)
+        visit.compute(&call)
+    }
+
+    /// Computes the derivative of the gradient in a direction: the Hessian of the loss of each row
+    /// times `ddlogits` of this row, times the upstream gradient, from the statistics of a run. This is
+    /// what the backward of a backward hands on to the logits.
+    ///
+    /// For p and stats of [`Plan::run`], a row's weights u of the log-probabilities, z-loss a, scale k
+    /// and direction v, with m = sum(p v):
+    /// k^2 (p (v - m) (sum(u) + 2 a lse) + 2 a p m).
+    ///
+    /// # Errors
+    /// As [`Plan::backward`]; [`Error::Unsupported`](crate::Error::Unsupported) with a softcap.
+    pub fn double_backward(
+        &self,
+        args: BackwardArgs<'_>,
+        workspace: &mut Workspace<'_>,
+    ) -> Result<()> {
+        let visit = self.visit()?;
+        let call = Call::double_backward(&self.problem, args, workspace, &visit)?;
+        visit.compute(&call)
     }
 
     /// Waits for a stream of a GPU and reads a report that runs have written. The only call that
@@ -196,14 +225,18 @@ enum At<'p> {
 }
 
 impl Visit<'_> {
-    fn compute(&self, call: &Call, pass: Pass) -> Result<()> {
+    fn compute(&self, call: &Call) -> Result<()> {
         let problem = &self.plan.problem;
         match &self.at {
-            At::Cpu(processor) => cpu::run(problem, call, pass, processor),
+            At::Cpu(processor) => cpu::run(problem, call, processor),
             // What the host makes of a denominator does not depend on the caller's rounding mode.
-            At::Cuda(session) => {
-                cpu::float_env::with_default(|| session.run(problem, call, pass == Pass::Backward))
-            }
+            At::Cuda(_) if call.work == Work::DoubleBackward => Err(Error::Unsupported {
+                what: "double backward on a GPU".into(),
+                instead: "use the CPU".into(),
+            }),
+            At::Cuda(session) => cpu::float_env::with_default(|| {
+                session.run(problem, call, call.work == Work::Backward)
+            }),
         }
     }
 }

@@ -1,13 +1,14 @@
 //! What to compute.
 
-use crate::{DType, Error, Result};
+use crate::{Clip, DType, Error, Form, Operation, Renormalise, Result, Unit};
 
 bitflags::bitflags! {
     /// The outputs of a run. Rows are counted as (outer, inner); *T* is `f32`, or `f64` for `f64`
     /// logits ([`DType::companion`]).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     pub struct Outputs: u32 {
-        /// The loss, *T*: one value, or one for each row with [`Reduction::None`].
+        /// The loss, *T*: one value, one for each row, or one for each element, as the [`Reduction`]
+        /// says.
         const LOSS = 1;
         /// log(sum(exp(z))) of each row, *T*, where z are the scaled and capped logits.
         const LSE = 1 << 1;
@@ -26,21 +27,44 @@ bitflags::bitflags! {
         const CORRECT = 1 << 5;
         /// The entropy of the softmax of each row in nats, *T*.
         const ENTROPY = 1 << 6;
+        /// The softmax or its logarithm, in the shape of the logits.
+        const OUTPUT = 1 << 7;
     }
 }
 
-/// How the losses of the rows become the result.
+/// How the losses of the rows become the result. The loss of a row is the sum over its classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reduction {
     /// One loss for each row.
     None,
-    /// The weighted mean. With class indices, the sum of losses is divided by the sum of the
+    /// PyTorch's mean. With class indices, the sum of losses is divided by the sum of the
     /// weights of the counted rows; with probabilities, by the number of rows; the z-loss always
-    /// by the number of counted rows. [`Denominator`](crate::Denominator) replaces both.
+    /// by the number of counted rows. A binary cross entropy and a divergence are divided by the
+    /// number of elements. [`Denominator`](crate::Denominator) replaces all of these.
     #[default]
     Mean,
     /// The sum.
     Sum,
+    /// The sum over the number of counted rows, whatever their weights, as Keras' mean and PyTorch's
+    /// `batchmean`.
+    BatchMean,
+    /// One loss for each row of a binary cross entropy or a divergence, divided by the number of
+    /// classes.
+    RowMean,
+    /// One loss for each element of a binary cross entropy or a divergence, (outer, classes, inner).
+    Elements,
+}
+
+impl Reduction {
+    /// Whether there is one loss for all rows.
+    pub(crate) fn is_of_batch(self) -> bool {
+        matches!(self, Reduction::Mean | Reduction::Sum | Reduction::BatchMean)
+    }
+
+    /// Whether it divides by a denominator.
+    pub(crate) fn is_mean(self) -> bool {
+        matches!(self, Reduction::Mean | Reduction::BatchMean)
+    }
 }
 
 /// The mean over nothing: its denominator is 0.
@@ -53,9 +77,10 @@ pub enum EmptyMean {
     Zero,
 }
 
-/// A cross-entropy problem: types, sizes, options and the outputs that are wanted.
+/// What to compute: an operation, types, sizes, options and the outputs that are wanted.
 ///
-/// For one row of logits x, with `logit_scale` k, `softcap` c, class weights w, smoothing s over C
+/// [`Problem::new`] is the cross entropy of logits, for which most options are; [`Operation`] has the
+/// others. For one row of logits x, with `logit_scale` k, `softcap` c, class weights w, smoothing s over C
 /// classes, row weight r and z-loss factor a:
 ///
 /// * z = k x, and with a softcap, z = c tanh(k x / c)
@@ -80,6 +105,10 @@ pub enum EmptyMean {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Problem {
+    /// What is computed of each row.
+    pub operation: Operation,
+    /// What the logits are: logits, or in other operations probabilities or their logarithms.
+    pub input: Form,
     /// Type of the logits: `F32`, `F16`, `BF16`, or on the CPU `F64`.
     pub logits: DType,
     /// Number of classes C, from 1 to [`Problem::MAX_CLASSES`].
@@ -87,8 +116,12 @@ pub struct Problem {
     /// Type of the targets: an integer type for class indices, a floating-point type for
     /// probabilities (`F64` only with `F64` logits).
     pub targets: DType,
+    /// Whether the targets are logarithms of probabilities.
+    pub log_targets: bool,
     /// Type of the gradient: that of the logits, or `F32`.
     pub dlogits: DType,
+    /// Type of the softmax: that of the logits, or `F32`.
+    pub output: DType,
     /// The outputs that a run writes.
     pub outputs: Outputs,
     /// How the losses of the rows become the result.
@@ -110,7 +143,17 @@ pub struct Problem {
     pub class_weights: bool,
     /// Whether a run brings weights of rows.
     pub row_weights: bool,
-    /// Whether the gradient replaces the logits in memory.
+    /// Whether a run brings weights of elements.
+    pub element_weights: bool,
+    /// Whether a run brings weights of the positive part of each class, v in [`Operation`].
+    pub pos_weights: bool,
+    /// How logarithms of probabilities are kept finite.
+    pub clip: Clip,
+    /// Whether probabilities are first divided by their sum over the row.
+    pub renormalise: Renormalise,
+    /// The unit of the loss.
+    pub unit: Unit,
+    /// Whether the gradient, or the softmax, replaces the logits in memory.
     pub in_place: bool,
     /// How many rows a run will have, as a hint; 0 is unknown.
     pub expected_rows: usize,
@@ -127,10 +170,14 @@ impl Problem {
     /// option set, that computes the loss.
     pub fn new(logits: DType, classes: usize) -> Self {
         Problem {
+            operation: Operation::CrossEntropy,
+            input: Form::Logits,
             logits,
             classes,
             targets: DType::I64,
+            log_targets: false,
             dlogits: logits,
+            output: logits,
             outputs: Outputs::LOSS,
             reduction: Reduction::Mean,
             empty_mean: EmptyMean::Nan,
@@ -141,15 +188,44 @@ impl Problem {
             z_loss: 0.0,
             class_weights: false,
             row_weights: false,
+            element_weights: false,
+            pos_weights: false,
+            clip: Clip::None,
+            renormalise: Renormalise::No,
+            unit: Unit::Nats,
             in_place: false,
             expected_rows: 0,
             alignment: 1,
         }
     }
 
+    /// Sets what is computed of each row.
+    pub fn operation(mut self, operation: Operation) -> Self {
+        self.operation = operation;
+        self
+    }
+
+    /// Sets what the logits are.
+    pub fn input(mut self, form: Form) -> Self {
+        self.input = form;
+        self
+    }
+
     /// Sets the type of the targets: integers are class indices, floats probabilities.
     pub fn targets(mut self, dtype: DType) -> Self {
         self.targets = dtype;
+        self
+    }
+
+    /// Says that the targets are logarithms of probabilities.
+    pub fn log_targets(mut self, logarithms: bool) -> Self {
+        self.log_targets = logarithms;
+        self
+    }
+
+    /// Sets the type of the softmax.
+    pub fn output(mut self, dtype: DType) -> Self {
+        self.output = dtype;
         self
     }
 
@@ -219,7 +295,37 @@ impl Problem {
         self
     }
 
-    /// Asks that the gradient replaces the logits.
+    /// Says that a run brings weights of elements.
+    pub fn element_weights(mut self, given: bool) -> Self {
+        self.element_weights = given;
+        self
+    }
+
+    /// Says that a run brings weights of the positive part of each class.
+    pub fn pos_weights(mut self, given: bool) -> Self {
+        self.pos_weights = given;
+        self
+    }
+
+    /// Sets how logarithms of probabilities are kept finite.
+    pub fn clip(mut self, clip: Clip) -> Self {
+        self.clip = clip;
+        self
+    }
+
+    /// Sets whether probabilities are first divided by their sum over the row.
+    pub fn renormalise(mut self, renormalise: Renormalise) -> Self {
+        self.renormalise = renormalise;
+        self
+    }
+
+    /// Sets the unit of the loss.
+    pub fn unit(mut self, unit: Unit) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    /// Asks that the gradient, or the softmax, replaces the logits.
     pub fn in_place(mut self, in_place: bool) -> Self {
         self.in_place = in_place;
         self
@@ -269,11 +375,18 @@ impl Problem {
             format_args!("f32 or the type of the logits ({})", self.logits),
         )?;
         require(
+            self.output == self.logits || self.output == DType::F32,
+            "output",
+            self.output,
+            format_args!("f32 or the type of the logits ({})", self.logits),
+        )?;
+        require(
             !self.outputs.is_empty() && Outputs::all().contains(self.outputs),
             "outputs",
             format_args!("{:#x}", self.outputs.bits()),
             "at least one output, and none that is unknown",
         )?;
+        self.validate_uses()?;
         if let (Some(index), true) = (self.ignore_index, self.targets_are_probabilities()) {
             return Err(Error::invalid("ignore_index", index, "unset with probability targets"));
         }
@@ -296,18 +409,14 @@ impl Problem {
         }
         require((self.z_loss as f32).is_finite(), "z_loss", self.z_loss, "finite, also as f32")?;
         if self.in_place {
-            require(
-                self.outputs.contains(Outputs::DLOGITS),
-                "in_place",
-                true,
-                "unset when the gradient is not an output",
-            )?;
-            require(
-                self.dlogits == self.logits,
-                "in_place",
-                true,
-                "unset when the gradient is of another type than the logits",
-            )?;
+            let (wanted, dtype, what) = match self.is_softmax() {
+                true => (Outputs::OUTPUT, self.output, "output"),
+                false => (Outputs::DLOGITS, self.dlogits, "gradient"),
+            };
+            let allowed = format!("unset when the {what} is not an output");
+            require(self.outputs.contains(wanted), "in_place", true, allowed)?;
+            let allowed = format!("unset when the {what} is of another type than the logits");
+            require(dtype == self.logits, "in_place", true, allowed)?;
         }
         require(
             self.alignment.is_power_of_two() && self.alignment <= 4096,

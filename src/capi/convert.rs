@@ -142,11 +142,21 @@ c_enum! {
     xent_target {
         I64, I32, U32, U8, ProbabilitiesF32, ProbabilitiesF16, ProbabilitiesBf16, ProbabilitiesF64
     }
-    xent_reduction { Mean, None, Sum }
+    xent_operation {
+        CrossEntropy, BinaryCrossEntropy, KlDivergence, Entropy, Softmax, LogSoftmax
+    }
+    xent_form { Logits, LogProbabilities, Probabilities }
+    xent_clip { None, Range, Lower, Add, Logarithm }
+    xent_renormalise { No, BeforeClip, AfterClip }
+    xent_unit { Nats, Bits }
+    xent_reduction { Mean, None, Sum, BatchMean, RowMean, Elements }
     xent_device { Auto, Cpu, Cuda }
     xent_denominator { Default, Value, Pointer }
-    xent_output { Loss, Lse, Stats, Dlogits, Argmax, Correct, Entropy }
-    xent_flag { IgnoreIndex, EmptyMeanZero, InPlace, ClassWeights, RowWeights }
+    xent_output { Loss, Lse, Stats, Dlogits, Argmax, Correct, Entropy, Output }
+    xent_flag {
+        IgnoreIndex, EmptyMeanZero, InPlace, ClassWeights, RowWeights, ElementWeights, PosWeights,
+        LogTargets
+    }
 }
 
 /// The variant that has the number that C wrote, or the number.

@@ -6,7 +6,9 @@ use super::context::xent_context;
 use super::convert::{Outcome, bits, choice, handle, load, result, size, zero};
 use super::types::*;
 use super::{c_string, destroy, guard};
-use crate::{DType, EmptyMean, Outputs, Plan, Problem, Reduction};
+use crate::{
+    Clip, DType, EmptyMean, Form, Operation, Outputs, Plan, Problem, Reduction, Renormalise, Unit,
+};
 
 /// A problem that is ready to run on a device. Made by xent_plan_create, freed by
 /// xent_plan_destroy.
@@ -26,7 +28,8 @@ pub struct xent_plan {
 /// @param context  need not outlive the plan
 /// @param problem  read only during the call
 /// @param out      the plan, which is the caller's; untouched if the call fails
-/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU;
+/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU, and all
+///         but the cross entropy of logits;
 ///         XENT_STATUS_DEVICE_UNAVAILABLE if the kernels cannot be compiled; XENT_STATUS_CUDA if
 ///         the driver fails; XENT_STATUS_OUT_OF_RESOURCES if there is no memory for them; the 1xx
 ///         of wrong arguments
@@ -98,7 +101,10 @@ pub unsafe extern "C" fn xent_plan_kernel_name(plan: *const xent_plan) -> *const
 }
 
 fn rust_problem(problem: &xent_problem) -> Outcome<Problem> {
+    let operation = choice("operation", problem.operation)?;
+    let softmax = matches!(operation, xent_operation::Softmax | xent_operation::LogSoftmax);
     let outputs = match bits::<xent_output>("outputs", problem.outputs)? {
+        0 if softmax => Outputs::OUTPUT,
         0 => Outputs::LOSS,
         outputs => Outputs::from_bits_retain(outputs),
     };
@@ -114,7 +120,11 @@ fn rust_problem(problem: &xent_problem) -> Outcome<Problem> {
         xent_reduction::Mean => Reduction::Mean,
         xent_reduction::None => Reduction::None,
         xent_reduction::Sum => Reduction::Sum,
+        xent_reduction::BatchMean => Reduction::BatchMean,
+        xent_reduction::RowMean => Reduction::RowMean,
+        xent_reduction::Elements => Reduction::Elements,
     };
+    set_operation(&mut ours, problem)?;
     if has(xent_flag::EmptyMeanZero) {
         ours.empty_mean = EmptyMean::Zero;
     }
@@ -125,6 +135,9 @@ fn rust_problem(problem: &xent_problem) -> Outcome<Problem> {
     }
     ours.class_weights = has(xent_flag::ClassWeights);
     ours.row_weights = has(xent_flag::RowWeights);
+    ours.element_weights = has(xent_flag::ElementWeights);
+    ours.pos_weights = has(xent_flag::PosWeights);
+    ours.log_targets = has(xent_flag::LogTargets);
     ours.in_place = has(xent_flag::InPlace);
     ours.label_smoothing = problem.label_smoothing;
     ours.z_loss = problem.z_loss;
@@ -141,6 +154,44 @@ fn rust_problem(problem: &xent_problem) -> Outcome<Problem> {
     Ok(ours)
 }
 
+/// The operation, and what belongs to operations on probabilities.
+fn set_operation(ours: &mut Problem, problem: &xent_problem) -> Outcome<()> {
+    ours.operation = match choice("operation", problem.operation)? {
+        xent_operation::CrossEntropy => Operation::CrossEntropy,
+        xent_operation::BinaryCrossEntropy => Operation::BinaryCrossEntropy,
+        xent_operation::KlDivergence => Operation::KlDivergence,
+        xent_operation::Entropy => Operation::Entropy,
+        xent_operation::Softmax => Operation::Softmax,
+        xent_operation::LogSoftmax => Operation::LogSoftmax,
+    };
+    ours.input = match choice("input", problem.input)? {
+        xent_form::Logits => Form::Logits,
+        xent_form::LogProbabilities => Form::LogProbabilities,
+        xent_form::Probabilities => Form::Probabilities,
+    };
+    ours.clip = match choice("clip", problem.clip)? {
+        xent_clip::None => Clip::None,
+        xent_clip::Range => Clip::Range(problem.clip_value),
+        xent_clip::Lower => Clip::Lower(problem.clip_value),
+        xent_clip::Add => Clip::Add(problem.clip_value),
+        xent_clip::Logarithm => Clip::Logarithm(problem.clip_value),
+    };
+    if ours.clip == Clip::None {
+        zero("clip_value", problem.clip_value, " without a clip")?;
+    }
+    ours.renormalise = match choice("renormalise", problem.renormalise)? {
+        xent_renormalise::No => Renormalise::No,
+        xent_renormalise::BeforeClip => Renormalise::BeforeClip,
+        xent_renormalise::AfterClip => Renormalise::AfterClip,
+    };
+    ours.unit = match choice("unit", problem.unit)? {
+        xent_unit::Nats => Unit::Nats,
+        xent_unit::Bits => Unit::Bits,
+    };
+    ours.output = choice("output_dtype", problem.output_dtype)?.or(ours.logits);
+    Ok(())
+}
+
 // The bits of C are those of Rust.
 const _: () = {
     assert!(xent_output::Loss as u32 == Outputs::LOSS.bits());
@@ -150,4 +201,5 @@ const _: () = {
     assert!(xent_output::Argmax as u32 == Outputs::ARGMAX.bits());
     assert!(xent_output::Correct as u32 == Outputs::CORRECT.bits());
     assert!(xent_output::Entropy as u32 == Outputs::ENTROPY.bits());
+    assert!(xent_output::Output as u32 == Outputs::OUTPUT.bits());
 };

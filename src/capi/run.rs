@@ -1,7 +1,7 @@
 //! Runs.
 
 use std::ffi::c_void;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 
 use super::convert::{Outcome, choice, handle, load, result, size, zero};
 use super::guard;
@@ -41,7 +41,8 @@ pub unsafe extern "C" fn xent_run(plan: *const xent_plan, args: *const xent_args
 }
 
 /// Computes the gradient from the statistics of a run, for an upstream gradient that was not known
-/// then. It is that of a run with XENT_OUTPUT_DLOGITS, bit for bit.
+/// then. It is that of a run with XENT_OUTPUT_DLOGITS, bit for bit. For a softmax or its logarithm,
+/// computes the gradient from their output and its upstream gradient.
 ///
 /// Allocation, synchronisation and capture are as in xent_run.
 ///
@@ -55,11 +56,45 @@ pub unsafe extern "C" fn xent_backward(
     args: *const xent_backward_args,
 ) -> xent_status {
     guard(|| {
-        // SAFETY: the caller's handle and struct.
-        let (plan, args) = unsafe { (&handle("plan", plan)?.plan, load(args)?.into()) };
-        // SAFETY: the caller's buffers.
-        unsafe { Call::new(plan, &args)?.backward() }
+        // SAFETY: the caller's handle, struct and buffers.
+        unsafe { backward(plan, args, false) }
     })
+}
+
+/// Computes the derivative of the gradient in a direction: the Hessian of the loss of each row times
+/// ddlogits of this row, times dloss, from the statistics of a run. This is what the backward of a
+/// backward hands on to the logits. It goes to args->dlogits.
+///
+/// Allocation, synchronisation and capture are as in xent_run.
+///
+/// @param plan  the plan of the run; its problem is the cross entropy of logits without a softcap, and
+///              its outputs have XENT_OUTPUT_STATS
+/// @param args  read only during the call; the buffers stay the caller's
+/// @return as xent_backward, and XENT_STATUS_UNSUPPORTED for a problem with a softcap, and on a GPU
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xent_double_backward(
+    plan: *const xent_plan,
+    args: *const xent_backward_args,
+) -> xent_status {
+    guard(|| {
+        // SAFETY: the caller's handle, struct and buffers.
+        unsafe { backward(plan, args, true) }
+    })
+}
+
+/// # Safety
+/// The handle, the struct and its buffers are the caller's.
+unsafe fn backward(
+    plan: *const xent_plan,
+    args: *const xent_backward_args,
+    double: bool,
+) -> Outcome<()> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (plan, args) = (&handle("plan", plan)?.plan, load(args)?);
+        Call::new(plan, &args.into())?.backward(&args, double)
+    }
 }
 
 /// Waits for a stream and reads a report from the memory of a GPU. The only call that is made to
@@ -117,12 +152,12 @@ struct Call<'c> {
     inner: usize,
 }
 
-/// What both directions read, in Rust's terms.
+/// What all directions may read, in Rust's terms.
 struct Inputs<'a> {
-    logits: View<'a>,
-    targets: View<'a>,
     class_weights: Option<View<'a>>,
     row_weights: Option<View<'a>>,
+    element_weights: Option<View<'a>>,
+    pos_weights: Option<View<'a>>,
     dloss: Option<View<'a>>,
     denominator: Denominator,
     device_denominator: Option<View<'a>>,
@@ -139,6 +174,24 @@ macro_rules! set {
             None => args,
         };)*
         args
+    }};
+}
+
+/// Hands the inputs to either kind of arguments.
+macro_rules! set_inputs {
+    ($args:expr, $inputs:expr) => {{
+        let inputs = $inputs;
+        set! {
+            $args.denominator(inputs.denominator);
+            class_weights: inputs.class_weights,
+            row_weights: inputs.row_weights,
+            element_weights: inputs.element_weights,
+            pos_weights: inputs.pos_weights,
+            dloss: inputs.dloss,
+            device_denominator: inputs.device_denominator,
+            stream: inputs.stream,
+            report: inputs.report,
+        }
     }};
 }
 
@@ -164,27 +217,36 @@ impl<'c> Call<'c> {
     /// # Safety
     /// The buffers are as long as the header says, and the caller's to read and write.
     unsafe fn run(&self) -> Outcome<()> {
-        let (args, rows) = (self.args, self.rows());
-        let companion = self.problem.logits.companion();
-        let losses = if self.problem.reduction == Reduction::None { rows } else { 1 };
+        let (args, rows, problem) = (self.args, self.rows(), self.problem);
+        let companion = problem.logits.companion();
         // SAFETY: the caller's promise.
         let run = unsafe {
-            let inputs = self.inputs()?;
+            let logits =
+                self.tensor("logits_strides", args.logits, args.logits_strides, problem.logits)?;
+            let start = match self.targets()? {
+                Some(targets) => Args::new(logits, targets),
+                None => Args::without_targets(logits),
+            };
             let of_t = |name, data, len| self.output(name, data, len, companion);
             let of_i64 =
                 |name, data: *mut i64, len| self.output(name, data.cast(), len, DType::I64);
             set! {
-                Args::new(inputs.logits, inputs.targets).denominator(inputs.denominator);
-                class_weights: inputs.class_weights,
-                row_weights: inputs.row_weights,
-                dloss: inputs.dloss,
-                device_denominator: inputs.device_denominator,
-                stream: inputs.stream,
-                report: inputs.report,
-                loss: of_t(Outputs::LOSS, args.loss, losses),
+                set_inputs!(start, self.inputs()?);
+                loss: of_t(Outputs::LOSS, args.loss, self.losses()),
                 lse: of_t(Outputs::LSE, args.lse, rows),
                 stats: of_t(Outputs::STATS, args.stats, rows.saturating_mul(2)),
-                dlogits: self.gradient()?,
+                dlogits: self.wide_output(
+                    Outputs::DLOGITS,
+                    args.dlogits,
+                    self.layout("dlogits_strides", args.dlogits_strides)?,
+                    problem.dlogits,
+                ),
+                output: self.wide_output(
+                    Outputs::OUTPUT,
+                    args.output,
+                    self.layout("output_strides", args.output_strides)?,
+                    problem.output,
+                ),
                 argmax: of_i64(Outputs::ARGMAX, args.argmax, rows),
                 correct: of_i64(Outputs::CORRECT, args.correct, 1),
                 entropy: of_t(Outputs::ENTROPY, args.entropy, rows),
@@ -197,33 +259,90 @@ impl<'c> Call<'c> {
 
     /// # Safety
     /// As for `run`.
-    unsafe fn backward(&self) -> Outcome<()> {
-        let companion = self.problem.logits.companion();
+    unsafe fn backward(&self, more: &xent_backward_args, double: bool) -> Outcome<()> {
+        let (args, problem) = (self.args, self.problem);
+        let layout = self.layout("dlogits_strides", args.dlogits_strides)?;
+        let of_softmax = [
+            ("output", !more.output.is_null(), more.output_strides),
+            ("doutput", !more.doutput.is_null(), more.doutput_strides),
+        ];
+        let of_others = [
+            ("logits", !args.logits.is_null(), args.logits_strides),
+            ("targets", !args.targets.is_null(), args.target_strides),
+            ("stats", !args.stats.is_null(), [0; 3]),
+        ];
+        let (reason, unused) = match problem.is_softmax() {
+            true => ("the backward of a softmax reads its output", &of_others[..]),
+            false => ("only the backward of a softmax reads it", &of_softmax[..]),
+        };
+        for &(field, given, strides) in unused {
+            if given {
+                return Err(Error::Unexpected { field, reason }.into());
+            }
+            zero(field, strides, " in the strides of what is NULL")?;
+        }
         // SAFETY: the caller's promise.
         let run = unsafe {
-            let inputs = self.inputs()?;
-            let stats = View::from_raw(
-                self.args.stats.cast_const().cast(),
-                self.rows().saturating_mul(2),
-                companion,
-            );
-            let layout = self.layout("dlogits_strides", self.args.dlogits_strides)?;
-            let dlogits =
-                ViewMut::from_raw(self.args.dlogits.cast(), reach(&layout), self.problem.dlogits);
+            let dlogits = ViewMut::from_raw(args.dlogits.cast(), reach(&layout), problem.dlogits)
+                .layout(layout);
+            let start = if problem.is_softmax() {
+                let tensor =
+                    |field, data, strides| self.tensor(field, data, strides, problem.output);
+                BackwardArgs::of_output(
+                    tensor("output_strides", more.output, more.output_strides)?,
+                    tensor("doutput_strides", more.doutput, more.doutput_strides)?,
+                    dlogits,
+                )
+            } else {
+                let (logits, strides) = (args.logits, args.logits_strides);
+                let logits = self.tensor("logits_strides", logits, strides, problem.logits)?;
+                let stats = View::from_raw(
+                    args.stats.cast_const().cast(),
+                    self.rows().saturating_mul(2),
+                    problem.logits.companion(),
+                );
+                match self.targets()? {
+                    Some(targets) => BackwardArgs::new(logits, targets, stats, dlogits),
+                    None => return Err(unsupported("xent_backward", "add XENT_OUTPUT_DLOGITS")),
+                }
+            };
+            let ddlogits = self.tensor(
+                "ddlogits_strides",
+                more.ddlogits,
+                more.ddlogits_strides,
+                problem.dlogits,
+            )?;
             set! {
-                BackwardArgs::new(inputs.logits, inputs.targets, stats, dlogits.layout(layout))
-                    .denominator(inputs.denominator);
-                class_weights: inputs.class_weights,
-                row_weights: inputs.row_weights,
-                dloss: inputs.dloss,
-                device_denominator: inputs.device_denominator,
-                stream: inputs.stream,
-                report: inputs.report,
+                set_inputs!(start, self.inputs()?);
+                ddlogits: (double || !more.ddlogits.is_null()).then_some(ddlogits),
             }
         };
         // SAFETY: the caller's promise.
         let mut workspace = unsafe { self.workspace() };
-        Ok(self.plan.backward(run, &mut workspace)?)
+        Ok(match double {
+            true => self.plan.double_backward(run, &mut workspace)?,
+            false => self.plan.backward(run, &mut workspace)?,
+        })
+    }
+
+    /// # Safety
+    /// As for `run`.
+    unsafe fn targets<'a>(&self) -> Outcome<Option<View<'a>>> {
+        let (args, problem) = (self.args, self.problem);
+        if !problem.has_targets() && args.targets.is_null() {
+            zero("target_strides", args.target_strides, " without targets")?;
+            return Ok(None);
+        }
+        if problem.targets_are_probabilities() {
+            let (data, strides) = (args.targets, args.target_strides);
+            // SAFETY: the caller's promise.
+            return unsafe {
+                self.tensor("target_strides", data, strides, problem.targets).map(Some)
+            };
+        }
+        zero("target_strides", args.target_strides, " with class indices")?;
+        // SAFETY: the caller's promise.
+        Ok(Some(unsafe { View::from_raw(args.targets.cast(), self.rows(), problem.targets) }))
     }
 
     /// # Safety
@@ -231,39 +350,30 @@ impl<'c> Call<'c> {
     unsafe fn inputs<'a>(&self) -> Outcome<Inputs<'a>> {
         let (args, problem) = (self.args, self.problem);
         let companion = problem.logits.companion();
-        let logits = self.layout("logits_strides", args.logits_strides)?;
-        let probabilities = problem.targets_are_probabilities();
-        if !probabilities {
-            zero("target_strides", args.target_strides, " with class indices")?;
-        }
-        let targets = self.layout("target_strides", args.target_strides)?;
         let weights = size("class_weights_count", args.class_weights_count)?;
         let dloss = match args.dloss_stride {
             0 => 1,
-            1 => self.rows(),
+            1 => self.losses(),
             other => return Err(Error::invalid("dloss_stride", other, "0 or 1").into()),
         };
         // SAFETY: the caller's promise.
-        let (view, strided) = unsafe {
-            (
-                |data: *const c_void, len, dtype| View::from_raw(data.cast(), len, dtype),
-                |data: *const c_void, layout, dtype| {
-                    View::from_raw(data.cast(), reach(&layout), dtype).layout(layout)
-                },
-            )
-        };
+        let view =
+            |data: *const c_void, len, dtype| unsafe { View::from_raw(data.cast(), len, dtype) };
+        let (data, strides) = (args.element_weights, args.element_weights_strides);
+        // SAFETY: the caller's promise.
+        let of_elements =
+            unsafe { self.tensor("element_weights_strides", data, strides, companion)? };
         Ok(Inputs {
-            logits: strided(args.logits, logits, problem.logits),
-            targets: if probabilities {
-                strided(args.targets, targets, problem.targets)
-            } else {
-                view(args.targets, self.rows(), problem.targets)
-            },
             class_weights: (!args.class_weights.is_null() || weights != 0)
                 .then(|| view(args.class_weights, weights, companion)),
             row_weights: self
                 .given(args.row_weights, self.rows(), problem.row_weights)
                 .then(|| view(args.row_weights, self.rows(), companion)),
+            element_weights: self
+                .given(data, of_elements.len, problem.element_weights)
+                .then_some(of_elements),
+            pos_weights: (!args.pos_weights.is_null())
+                .then(|| view(args.pos_weights, problem.classes, companion)),
             dloss: (!args.dloss.is_null()).then(|| view(args.dloss, dloss, companion)),
             denominator: self.denominator()?,
             device_denominator: (!args.denominator_pointer.is_null())
@@ -274,6 +384,22 @@ impl<'c> Call<'c> {
             report: (!args.report.is_null())
                 .then(|| unsafe { ViewMut::from_raw(args.report.cast(), 4, DType::I64) }),
         })
+    }
+
+    /// A tensor of the shape of the logits.
+    ///
+    /// # Safety
+    /// As for `run`.
+    unsafe fn tensor<'a>(
+        &self,
+        field: &'static str,
+        data: *const c_void,
+        strides: [i64; 3],
+        dtype: DType,
+    ) -> Outcome<View<'a>> {
+        let layout = self.layout(field, strides)?;
+        // SAFETY: the caller's promise.
+        Ok(unsafe { View::from_raw(data.cast(), reach(&layout), dtype) }.layout(layout))
     }
 
     fn denominator(&self) -> Outcome<Denominator> {
@@ -302,12 +428,16 @@ impl<'c> Call<'c> {
 
     /// # Safety
     /// As for `run`.
-    unsafe fn gradient<'a>(&self) -> Outcome<Option<ViewMut<'a>>> {
-        let layout = self.layout("dlogits_strides", self.args.dlogits_strides)?;
-        let (name, data) = (Outputs::DLOGITS, self.args.dlogits);
+    unsafe fn wide_output<'a>(
+        &self,
+        name: Outputs,
+        data: *mut c_void,
+        layout: Layout,
+        dtype: DType,
+    ) -> Option<ViewMut<'a>> {
         // SAFETY: the caller's promise.
-        let view = unsafe { self.output(name, data, reach(&layout), self.problem.dlogits) };
-        Ok(view.map(|view| view.layout(layout)))
+        let view = unsafe { self.output(name, data, reach(&layout), dtype) };
+        view.map(|view| view.layout(layout))
     }
 
     /// # Safety
@@ -334,6 +464,15 @@ impl<'c> Call<'c> {
     /// Whether a buffer is given: NULL is one, too, if it is wanted and has no elements.
     fn given(&self, data: *const c_void, len: usize, wanted: bool) -> bool {
         !data.is_null() || (wanted && len == 0)
+    }
+
+    /// How many losses the reduction leaves.
+    fn losses(&self) -> usize {
+        match self.problem.reduction {
+            Reduction::None | Reduction::RowMean => self.rows(),
+            Reduction::Elements => self.rows().saturating_mul(self.problem.classes),
+            Reduction::Mean | Reduction::Sum | Reduction::BatchMean => 1,
+        }
     }
 
     /// Rows, or so many that the checks of the logits refuse them.
@@ -387,6 +526,11 @@ impl From<xent_backward_args> for xent_args {
             workspace: args.workspace,
             workspace_size: args.workspace_size,
             stream: args.stream,
+            element_weights: null(),
+            element_weights_strides: [0; 3],
+            pos_weights: null(),
+            output: null_mut(),
+            output_strides: [0; 3],
         }
     }
 }

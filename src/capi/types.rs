@@ -80,18 +80,98 @@ pub enum xent_target {
     ProbabilitiesF64 = 19,
 }
 
-/// How the losses of the rows become the result.
+/// What is computed of each row. With l = -log p of the input (xent_form), targets q, weights w, and
+/// 0 times infinity as 0, the loss of a row is what stands here.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum xent_operation {
+    /// sum(w q l); of a class index y, w[y] l[y]. xent_problem has more for logits.
+    CrossEntropy = 0,
+    /// sum(w (v q l + (1 - q) l')) with l' = -log(1 - p) and weights v of the positive part. For
+    /// logits and probabilities.
+    BinaryCrossEntropy = 1,
+    /// sum(w q (log q + l)). For log-probabilities and probabilities.
+    KlDivergence = 2,
+    /// sum(w p l). For log-probabilities and probabilities; without targets.
+    Entropy = 3,
+    /// No loss but an output, exp(k x) / sum(exp(k x)) for the scale k. For logits; without targets.
+    Softmax = 4,
+    /// No loss but an output, k x - log(sum(exp(k x))). For logits; without targets.
+    LogSoftmax = 5,
+}
+
+/// What the input is, which is called logits in all operations.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum xent_form {
+    /// Numbers whose softmax, or sigmoid in a binary cross entropy, are the probabilities.
+    Logits = 0,
+    /// Logarithms of probabilities, in nats. They need not add up to anything.
+    LogProbabilities = 1,
+    /// Probabilities, or anything at least 0. They need not add up to 1.
+    Probabilities = 2,
+}
+
+/// How the logarithm of a probability is kept finite. The gradient is 0 where something was clipped.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum xent_clip {
+    /// Not at all: the loss of a target of probability 0 is infinite.
+    None = 0,
+    /// Probabilities are clipped to [e, 1 - e], as in Keras and scikit-learn: 0 < e < 1/2.
+    Range = 1,
+    /// Probabilities are clipped to at least e, as in Caffe: 0 < e < 1.
+    Lower = 2,
+    /// The logarithm is that of p + e: 0 < e < 1. A loss may then be below 0.
+    Add = 3,
+    /// Logarithms are clipped to at least -b, as in PyTorch, where b is 100. In a binary cross
+    /// entropy the gradient is not 0 then, but (p - q) / max(p (1 - p), 1e-12).
+    Logarithm = 4,
+}
+
+/// Whether probabilities are first divided by their sum over the row.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum xent_renormalise {
+    /// They are taken as they are.
+    No = 0,
+    /// Before they are clipped, as in Keras.
+    BeforeClip = 1,
+    /// After they are clipped, as in scikit-learn up to 1.1.
+    AfterClip = 2,
+}
+
+/// The unit of a loss.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum xent_unit {
+    /// Natural logarithms.
+    Nats = 0,
+    /// Logarithms to the base 2.
+    Bits = 1,
+}
+
+/// How the losses of the rows become the result. The loss of a row is the sum over its classes.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum xent_reduction {
-    /// The weighted mean. With class indices, the sum of losses is divided by the sum of the
+    /// PyTorch's mean. With class indices, the sum of losses is divided by the sum of the
     /// weights of the counted rows; with probabilities, by the number of rows; the z-loss always
-    /// by the number of counted rows. The denominator of xent_args replaces both.
+    /// by the number of counted rows. A binary cross entropy and a divergence are divided by the
+    /// number of elements. The denominator of xent_args replaces all of these.
     Mean = 0,
     /// One loss for each row.
     None = 1,
     /// The sum.
     Sum = 2,
+    /// The sum over the number of counted rows, whatever their weights, as Keras' mean and PyTorch's
+    /// batchmean. The denominator of xent_args replaces it.
+    BatchMean = 3,
+    /// One loss for each row of a binary cross entropy or a divergence, divided by the number of
+    /// classes.
+    RowMean = 4,
+    /// One loss for each element of a binary cross entropy or a divergence, (outer, classes, inner).
+    Elements = 5,
 }
 
 /// Where a context computes.
@@ -123,7 +203,7 @@ pub enum xent_denominator {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum xent_output {
-    /// The loss: one T, or one for each row with XENT_REDUCTION_NONE.
+    /// The loss: one T, one for each row, or one for each element, as the reduction says.
     Loss = 1,
     /// log(sum(exp(z))) of each row: T.
     Lse = 2,
@@ -140,6 +220,8 @@ pub enum xent_output {
     Correct = 32,
     /// The entropy of the softmax of each row, in nats: T.
     Entropy = 64,
+    /// The softmax or its logarithm, in the shape of the logits.
+    Output = 128,
 }
 
 /// Options of a problem, to be combined with |.
@@ -151,12 +233,19 @@ pub enum xent_flag {
     IgnoreIndex = 1,
     /// A mean over nothing is 0, and not NaN as in PyTorch.
     EmptyMeanZero = 2,
-    /// The gradient replaces the logits: same pointer, type and strides.
+    /// The gradient, or the softmax, replaces the logits: same pointer, type and strides. In the
+    /// backward of a softmax the gradient replaces doutput.
     InPlace = 4,
     /// A run brings class_weights.
     ClassWeights = 8,
     /// A run brings row_weights.
     RowWeights = 16,
+    /// A run brings element_weights.
+    ElementWeights = 32,
+    /// A run brings pos_weights.
+    PosWeights = 64,
+    /// The targets of a divergence are logarithms of probabilities.
+    LogTargets = 128,
 }
 
 /// Hand-declared in the header, after its includes.
@@ -210,9 +299,10 @@ pub struct xent_context_options {
     pub cache_directory: *const c_char,
 }
 
-/// What to compute: types, sizes, options and the outputs that are wanted.
+/// What to compute: an operation, types, sizes, options and the outputs that are wanted.
 ///
-/// For one row of logits x, with logit_scale k, softcap c, class weights w, label_smoothing s over
+/// All zero but classes, it is the mean cross entropy of logits, for which most options are. What an
+/// operation has no use for is refused. For one row of logits x, with logit_scale k, softcap c, class weights w, label_smoothing s over
 /// C classes, row weight r and z_loss a:
 ///
 ///   z    = k x, and with a softcap c tanh(k x / c)
@@ -257,6 +347,20 @@ pub struct xent_problem {
     /// A promise: logits, their gradient and the strides of their rows are multiples of this many
     /// bytes. A power of two up to 4096; 0 promises nothing.
     pub alignment: i64,
+    /// What is computed of each row.
+    pub operation: MaybeUninit<xent_operation>,
+    /// What the logits are.
+    pub input: MaybeUninit<xent_form>,
+    /// How logarithms of probabilities are kept finite.
+    pub clip: MaybeUninit<xent_clip>,
+    /// Whether probabilities are first divided by their sum over the row.
+    pub renormalise: MaybeUninit<xent_renormalise>,
+    /// The number of clip: e or b. 0 without one.
+    pub clip_value: f64,
+    /// The unit of the loss.
+    pub unit: MaybeUninit<xent_unit>,
+    /// The type of the softmax or its logarithm: that of the logits, or f32.
+    pub output_dtype: MaybeUninit<xent_dtype>,
 }
 
 /// The buffers of one xent_run. Starts as xent_args_default().
@@ -289,7 +393,7 @@ pub struct xent_args {
     pub row_weights: *const c_void,
     /// The upstream gradient, T. NULL is 1. Only with XENT_OUTPUT_DLOGITS.
     pub dloss: *const c_void,
-    /// 0: one upstream gradient. 1: one for each row, with XENT_REDUCTION_NONE.
+    /// 0: one upstream gradient. 1: one for each loss, where the reduction leaves several.
     pub dloss_stride: i64,
     /// What a mean divides by.
     pub denominator_kind: MaybeUninit<xent_denominator>,
@@ -327,12 +431,23 @@ pub struct xent_args {
     pub workspace_size: usize,
     /// The stream of a GPU that does the work; NULL is the legacy default stream. NULL on the CPU.
     pub stream: xent_stream,
+    /// One T for each element, (outer, classes, inner), with XENT_FLAG_ELEMENT_WEIGHTS.
+    pub element_weights: *const c_void,
+    /// Their strides; all 0 is packed.
+    pub element_weights_strides: [i64; 3],
+    /// One T for each class, with XENT_FLAG_POS_WEIGHTS.
+    pub pos_weights: *const c_void,
+    /// Where the softmax or its logarithm goes, (outer, classes, inner).
+    pub output: *mut c_void,
+    /// Its strides; all 0 is packed.
+    pub output_strides: [i64; 3],
 }
 
-/// The buffers of one xent_backward. Starts as xent_backward_args_default().
+/// The buffers of one xent_backward or xent_double_backward. Starts as xent_backward_args_default().
 ///
 /// Every field means what it means in xent_args; the inputs are those of the run that wrote stats,
-/// but for dloss and the denominator, which may be new.
+/// but for dloss and the denominator, which may be new. The backward of a softmax reads output and
+/// doutput in the place of logits, targets and stats.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct xent_backward_args {
@@ -358,7 +473,7 @@ pub struct xent_backward_args {
     pub row_weights: *const c_void,
     /// The upstream gradient, T. NULL is 1.
     pub dloss: *const c_void,
-    /// 0: one upstream gradient. 1: one for each row, with XENT_REDUCTION_NONE.
+    /// 0: one upstream gradient. 1: one for each loss, where the reduction leaves several.
     pub dloss_stride: i64,
     /// What a mean divides by.
     pub denominator_kind: MaybeUninit<xent_denominator>,
@@ -382,6 +497,19 @@ pub struct xent_backward_args {
     pub workspace_size: usize,
     /// The stream of a GPU that does the work; NULL is the default stream. NULL on the CPU.
     pub stream: xent_stream,
+    /// The softmax or its logarithm that a run wrote, (outer, classes, inner).
+    pub output: *const c_void,
+    /// Its strides; all 0 is packed.
+    pub output_strides: [i64; 3],
+    /// The upstream gradient of the softmax or its logarithm, of their type, (outer, classes, inner).
+    pub doutput: *const c_void,
+    /// Its strides; all 0 is packed.
+    pub doutput_strides: [i64; 3],
+    /// For xent_double_backward, the upstream gradient of the gradient, of its type, (outer, classes,
+    /// inner).
+    pub ddlogits: *const c_void,
+    /// Its strides; all 0 is packed.
+    pub ddlogits_strides: [i64; 3],
 }
 
 /// What was wrong with the targets of runs on a GPU. The program has it in memory of the GPU and

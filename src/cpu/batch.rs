@@ -162,7 +162,7 @@ fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> 
 }
 
 fn finish(problem: &Problem, call: &Call, scale: Scale, totals: Totals) {
-    if let (Some(loss), true) = (call.loss, problem.reduction != Reduction::None) {
+    if let (Some(loss), true) = (call.loss, problem.reduction.is_of_batch()) {
         let cross_entropy = times(totals.cross_entropy, scale.cross_entropy);
         let z_loss = match problem.z_loss {
             0.0 => 0.0,
@@ -193,10 +193,14 @@ fn scale(problem: &Problem, denominator: Denominator, count: &Count) -> Scale {
         EmptyMean::Nan => f64::NAN,
         EmptyMean::Zero => 0.0,
     };
+    let rows = count.rows as f64;
     let (cross_entropy, z_loss) = match (problem.reduction, denominator) {
-        (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
-        (Reduction::Mean, Denominator::Default) => (over(count.weight), over(count.rows as f64)),
-        (Reduction::Mean, Denominator::Value(value)) => (over(value), over(value)),
+        (Reduction::RowMean, _) => (over(problem.classes as f64), 1.0),
+        (reduction, _) if !reduction.is_mean() => (1.0, 1.0),
+        (_, Denominator::Value(value)) => (over(value), over(value)),
+        (Reduction::BatchMean, _) => (over(rows), over(rows)),
+        _ if problem.is_elementwise() => (over(rows * problem.classes as f64), 1.0),
+        _ => (over(count.weight), over(rows)),
     };
     Scale { cross_entropy, z_loss }
 }

@@ -7,7 +7,7 @@ use super::partial::{Largest, Partial};
 use super::simd::Simd;
 use super::squash::Squash;
 use super::{memory, times};
-use crate::{Outputs, Reduction};
+use crate::Outputs;
 
 /// Rows that are finished together.
 pub(super) struct Rows<const N: usize> {
@@ -193,7 +193,7 @@ impl Kernel<'_> {
                 memory::set(data, rows.first + row, value as f32);
             }
         };
-        if problem.reduction == Reduction::None && call.loss.is_some() {
+        if !problem.reduction.is_of_batch() && call.loss.is_some() {
             let mut loss = [0.0; N];
             for row in 0..N {
                 loss[row] = cross_entropy[row] + z_loss[row];
@@ -292,7 +292,7 @@ impl Kernel<'_> {
                 memory::set(data, row, value as f32);
             }
         };
-        if self.problem.reduction == Reduction::None {
+        if !self.problem.reduction.is_of_batch() {
             write(call.loss, outputs.loss);
         }
         write(call.lse, outputs.lse);

@@ -16,6 +16,7 @@ use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
 use super::waiting::{Of, Waiting};
 use super::writer::{Special, Writer};
 use crate::DType;
+use crate::call::Per;
 
 /// What the classes of rows share: the gradient is `factor` e - `of_u` u, where e are exponentials and u
 /// the probabilities, or the weights of label smoothing.
@@ -256,7 +257,7 @@ impl Kernel<'_> {
         let mut upstream = [1.0; N];
         if let Some(dloss) = self.call.dloss {
             for (row, upstream) in upstream[..rows.len].iter_mut().enumerate() {
-                let row = if dloss.per_row { rows.first + row } else { 0 };
+                let row = if dloss.per == Per::Row { rows.first + row } else { 0 };
                 *upstream = memory::get::<f32>(dloss.data, row).into();
             }
         }

@@ -37,11 +37,11 @@ mod sums;
 mod waiting;
 mod writer;
 
-pub(crate) use batch::Pass;
+use batch::Pass;
 use parallel::Threads;
 use simd::InstructionSet;
 
-use crate::call::Call;
+use crate::call::{Call, Work};
 use crate::{DType, Problem, Result};
 
 /// What computes.
@@ -51,10 +51,11 @@ pub(crate) struct Processor {
 }
 
 /// Computes a call under the default floating-point environment.
-pub(crate) fn run(problem: &Problem, call: &Call, pass: Pass, processor: &Processor) -> Result<()> {
-    float_env::with_default(|| match problem.logits {
-        DType::F64 => reference::run(problem, call, pass),
-        _ => batch::run(problem, call, pass, processor),
+pub(crate) fn run(problem: &Problem, call: &Call, processor: &Processor) -> Result<()> {
+    float_env::with_default(|| match (problem.logits, call.work) {
+        (DType::F64, _) => reference::run(problem, call),
+        (_, Work::Forward) => batch::run(problem, call, Pass::Forward, processor),
+        _ => batch::run(problem, call, Pass::Backward, processor),
     })
 }
 

@@ -6,8 +6,8 @@
 //! z is sum(u) p - u.
 
 use super::memory;
-use super::{Pass, times};
-use crate::call::Call;
+use super::times;
+use crate::call::{Call, Work};
 use crate::{Denominator, EmptyMean, Error, Problem, Reduction, Result};
 
 /// The input of [`cross_entropy`]: packed rows, all in `f64`.
@@ -205,9 +205,12 @@ fn scales(problem: &Problem, inputs: &Inputs<'_>, targets: &[Option<Vec<f64>>]) 
         EmptyMean::Zero => 0.0,
     };
     match (problem.reduction, inputs.denominator) {
-        (Reduction::None | Reduction::Sum, _) => (1.0, 1.0),
         (Reduction::Mean, Denominator::Default) => (over(weight), over(rows)),
-        (Reduction::Mean, Denominator::Value(value)) => (over(value), over(value)),
+        (Reduction::BatchMean, Denominator::Default) => (over(rows), over(rows)),
+        (Reduction::Mean | Reduction::BatchMean, Denominator::Value(value)) => {
+            (over(value), over(value))
+        }
+        _ => (1.0, 1.0),
     }
 }
 
@@ -302,7 +305,7 @@ impl Results {
 }
 
 /// Computes a call of `f64` logits. The backward pass computes the statistics again.
-pub(super) fn run(problem: &Problem, call: &Call, pass: Pass) -> Result<()> {
+pub(super) fn run(problem: &Problem, call: &Call) -> Result<()> {
     let (rows, classes) = (call.rows, problem.classes);
     let gather = |tensor: &crate::call::Strided| {
         let mut packed = vec![0.0; rows * classes];
@@ -324,9 +327,7 @@ pub(super) fn run(problem: &Problem, call: &Call, pass: Pass) -> Result<()> {
         },
         class_weights: call.class_weights.map(|data| memory::slice(data, classes)),
         row_weights: call.row_weights.map(|data| memory::slice(data, rows)),
-        dloss: call
-            .dloss
-            .map(|dloss| memory::slice(dloss.data, if dloss.per_row { rows } else { 1 })),
+        dloss: call.dloss.map(|dloss| memory::slice(dloss.data, dloss.per.count(rows, classes))),
         denominator: call.denominator,
     };
     let results = cross_entropy(problem, &inputs)?;
@@ -336,7 +337,7 @@ pub(super) fn run(problem: &Problem, call: &Call, pass: Pass) -> Result<()> {
             dlogits.row(row, call.inner).store_f64(gradient);
         }
     }
-    if pass == Pass::Backward {
+    if call.work == Work::Backward {
         return Ok(());
     }
     let columns =

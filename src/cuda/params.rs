@@ -257,6 +257,8 @@ pub const DENOMINATOR_COUNTED: u32 = 1;
 pub const DENOMINATOR_VALUE: u32 = 2;
 /// The caller gave a place in device memory, of an `f32`.
 pub const DENOMINATOR_POINTER: u32 = 3;
+/// The number of counted rows.
+pub const DENOMINATOR_COUNTED_ROWS: u32 = 4;
 
 /// Rows that one CTA counts or sums.
 pub const SLICE_ROWS: u32 = 4096;

@@ -3,7 +3,7 @@
 
 use super::columns::{self, Cut};
 use super::params::{self, ColumnParams, CountParams, FinishParams, Params};
-use crate::call::{Call, Strided};
+use crate::call::{Call, Per, Strided};
 use crate::{Denominator, EmptyMean, Outputs, Problem, Reduction};
 
 /// A launch of a run.
@@ -77,7 +77,7 @@ fn by_index(problem: &Problem) -> bool {
 
 /// Whether the losses of rows become one.
 fn reduces_loss(problem: &Problem) -> bool {
-    problem.reduction != Reduction::None && problem.outputs.contains(Outputs::LOSS)
+    problem.reduction.is_of_batch() && problem.outputs.contains(Outputs::LOSS)
 }
 
 /// The distance of rows whose classes are neighbours; `None` for another layout.
@@ -181,15 +181,17 @@ pub(crate) fn run<E>(
         ..CountParams::default()
     };
     (count.denominator_kind, count.value) = match (problem.reduction, call.denominator) {
-        (Reduction::None | Reduction::Sum, _) => (params::DENOMINATOR_ONE, 0.0),
+        (reduction, _) if !reduction.is_mean() => (params::DENOMINATOR_ONE, 0.0),
         _ if call.on_gpu.denominator.is_some() => (params::DENOMINATOR_POINTER, 0.0),
-        (Reduction::Mean, Denominator::Value(value)) => (params::DENOMINATOR_VALUE, value),
-        (Reduction::Mean, Denominator::Default) if by_index(problem) => {
-            (params::DENOMINATOR_COUNTED, 0.0)
-        }
-        (Reduction::Mean, Denominator::Default) => (params::DENOMINATOR_VALUE, call.rows as f64),
+        (_, Denominator::Value(value)) => (params::DENOMINATOR_VALUE, value),
+        (reduction, Denominator::Default) if by_index(problem) => match reduction {
+            Reduction::BatchMean => (params::DENOMINATOR_COUNTED_ROWS, 0.0),
+            _ => (params::DENOMINATOR_COUNTED, 0.0),
+        },
+        (_, Denominator::Default) => (params::DENOMINATOR_VALUE, call.rows as f64),
     };
-    let counted = count.denominator_kind == params::DENOMINATOR_COUNTED;
+    let of_counts = [params::DENOMINATOR_COUNTED, params::DENOMINATOR_COUNTED_ROWS];
+    let counted = of_counts.contains(&count.denominator_kind);
     let on_device = count.denominator_kind == params::DENOMINATOR_POINTER;
     let counts = by_index(problem) && (counted || call.on_gpu.report.is_some());
     let scales = counts || on_device || count.sums_weights != 0;
@@ -247,7 +249,7 @@ pub(crate) fn run<E>(
             correct,
             rows: call.rows as i64,
             flags: count.flags
-                | if call.dloss.is_some_and(|dloss| dloss.per_row) {
+                | if call.dloss.is_some_and(|dloss| dloss.per == Per::Row) {
                     params::DLOSS_PER_ROW
                 } else {
                     0
