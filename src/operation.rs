@@ -294,6 +294,11 @@ impl Problem {
         self.uses().is_some_and(|uses| uses.targets != Targets::None)
     }
 
+    /// Whether a run reads class indices.
+    pub(crate) fn has_class_targets(&self) -> bool {
+        self.has_targets() && !self.targets_are_probabilities()
+    }
+
     /// Whether a loss is a sum over elements, as that of a batch is over rows.
     pub(crate) fn is_elementwise(&self) -> bool {
         self.uses().is_some_and(|uses| uses.elementwise)

@@ -5,16 +5,20 @@
 
 use std::ops::Range;
 
+use super::elements::Elements;
+use super::hessian::Hessian;
 use super::keep::Keep;
-use super::kernel::{Kernel, Scale, Totals};
+use super::kernel::{Fused, Kernel, Scale, Totals};
 use super::parallel::{Queue, Threads};
 use super::scratch::{Scratch, Slots};
 use super::simd::{Simd, Vectorised};
+use super::softmax::{OfSoftmax, Softmax};
 use super::split::{self, Split};
 use super::sums::segments;
+use super::terms::{Term, WithTerm, with_term};
 use super::{Processor, memory, times};
-use crate::call::Call;
-use crate::{Denominator, EmptyMean, Error, Problem, Reduction, Result};
+use crate::call::{Call, Work};
+use crate::{Denominator, EmptyMean, Error, Operation, Problem, Reduction, Result};
 
 /// Which way a call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,61 +44,103 @@ struct Count {
     first_invalid: usize,
 }
 
+/// What computes rows of a call, all their outputs, and says what they add to the totals.
+pub(super) trait RowKernel: Sync {
+    fn rows<S: Simd>(
+        &self,
+        s: S,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+        keep: &mut Keep,
+    ) -> Totals;
+}
+
 /// Computes all outputs of a call, or writes none if a target is not a class.
-pub(super) fn run(problem: &Problem, call: &Call, pass: Pass, processor: &Processor) -> Result<()> {
+pub(super) fn run(problem: &Problem, call: &Call, processor: &Processor) -> Result<()> {
     let blocks = Blocks::new(problem, call.rows);
     let count = count(problem, call, &blocks, &processor.threads)?;
     let scale = scale(problem, call.denominator, &count);
-    let kernel = Kernel::new(problem, call, scale);
+    let kernel = &Kernel::new(problem, call, scale);
     let results = blocks.results_size();
     let slots = Slots::new(problem, call, results, blocks.streams);
-    let totals = if blocks.splits(problem, &processor.threads) {
-        let threads = processor.threads.count();
-        let slots_end = Slots::end(problem, results, threads, blocks.streams);
-        let memory = call.workspace.wrapping_add(slots_end);
-        let split = Split { kernel: &kernel, pass, slots: &slots, memory, rows: call.rows };
-        split.run(&processor.threads, processor.instructions)
-    } else {
-        let totals = blocks.map(&processor.threads, call, |slot, queue| {
-            let (scratch, keep) = slots.get(slot);
-            let rows = Rows { kernel: &kernel, pass, scratch, keep, blocks: &blocks, queue };
-            processor.instructions.run(rows);
-        });
-        totals.iter().copied().fold(Totals::default(), Totals::plus)
+    let whole = WholeRows { call, blocks: &blocks, slots: &slots, processor };
+    let totals = match (problem.operation, call.work) {
+        _ if problem.is_fused() && call.work != Work::DoubleBackward => {
+            let pass = if call.work == Work::Forward { Pass::Forward } else { Pass::Backward };
+            if blocks.splits(problem, &processor.threads) {
+                let threads = processor.threads.count();
+                let slots_end = Slots::end(problem, results, threads, blocks.streams);
+                let memory = call.workspace.wrapping_add(slots_end);
+                let split = Split { kernel, pass, slots: &slots, memory, rows: call.rows };
+                split.run(&processor.threads, processor.instructions)
+            } else {
+                whole.run(&Fused { kernel, pass })
+            }
+        }
+        (Operation::Softmax | Operation::LogSoftmax, Work::Forward) => whole.run(&Softmax(kernel)),
+        (Operation::Softmax | Operation::LogSoftmax, _) => whole.run(&OfSoftmax(kernel)),
+        (_, Work::DoubleBackward) => whole.run(&Hessian(kernel)),
+        _ => with_term(problem, WholeElements { kernel, whole: &whole }),
     };
-    if pass == Pass::Forward {
+    if call.work == Work::Forward {
         finish(problem, call, scale, totals);
     }
     Ok(())
 }
 
-/// Rows that one thread computes: all that it gets from the queue.
-struct Rows<'a> {
+/// All rows of a call, each computed by one thread.
+struct WholeRows<'a> {
+    call: &'a Call,
+    blocks: &'a Blocks,
+    slots: &'a Slots<'a>,
+    processor: &'a Processor,
+}
+
+impl WholeRows<'_> {
+    fn run(&self, kernel: &impl RowKernel) -> Totals {
+        let &WholeRows { call, blocks, slots, processor } = self;
+        let totals = blocks.map(&processor.threads, call, |slot, queue| {
+            let (scratch, keep) = slots.get(slot);
+            processor.instructions.run(Rows { kernel, call, scratch, keep, blocks, queue });
+        });
+        totals.iter().copied().fold(Totals::default(), Totals::plus)
+    }
+}
+
+/// Rows of a sum of terms, as soon as it is known of which.
+struct WholeElements<'a> {
     kernel: &'a Kernel<'a>,
-    pass: Pass,
+    whole: &'a WholeRows<'a>,
+}
+
+impl WithTerm for WholeElements<'_> {
+    type Output = Totals;
+
+    fn with<T: Term + Sync>(self, term: T) -> Totals {
+        self.whole.run(&Elements { kernel: self.kernel, term })
+    }
+}
+
+/// Rows that one thread computes: all that it gets from the queue.
+struct Rows<'a, K> {
+    kernel: &'a K,
+    call: &'a Call,
     scratch: Scratch<'a>,
     keep: Keep<'a>,
     blocks: &'a Blocks,
     queue: &'a Queue,
 }
 
-impl Vectorised for Rows<'_> {
+impl<K: RowKernel> Vectorised for Rows<'_, K> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Rows { kernel, pass, mut scratch, mut keep, blocks, queue } = self;
+        let Rows { kernel, call, mut scratch, mut keep, blocks, queue } = self;
         while let Some(some) = queue.take() {
             for block in some {
-                let rows = blocks.rows(block);
-                let totals = match pass {
-                    Pass::Forward => kernel.forward(s, rows, &mut scratch, &mut keep),
-                    Pass::Backward => {
-                        kernel.backward(s, rows, &mut scratch);
-                        Totals::default()
-                    }
-                };
-                memory::set(kernel.call.workspace, block, totals);
+                let totals = kernel.rows(s, blocks.rows(block), &mut scratch, &mut keep);
+                memory::set(call.workspace, block, totals);
             }
         }
         scratch.writer.write_waiting(s, keep.last());
@@ -116,7 +162,7 @@ pub(super) fn workspace_size(problem: &Problem, rows: usize, processor: &Process
 }
 
 fn count(problem: &Problem, call: &Call, blocks: &Blocks, threads: &Threads) -> Result<Count> {
-    if problem.targets_are_probabilities() {
+    if !problem.has_class_targets() {
         let rows = call.rows as u64;
         return Ok(Count { weight: call.rows as f64, rows, ..Count::NONE });
     }
@@ -238,7 +284,7 @@ impl Blocks {
 
     /// Whether a row is work for several threads. Who asks for their number may start them.
     fn can_split(problem: &Problem, threads: &Threads) -> bool {
-        segments(problem) > 1 && threads.count() > 1
+        problem.is_fused() && segments(problem) > 1 && threads.count() > 1
     }
 
     /// Whether rows are so few that each is work for all threads.
@@ -282,4 +328,10 @@ impl Blocks {
         threads.run(tasks, |index| task(index, &queue));
         memory::slice(call.workspace, blocks)
     }
+}
+
+/// Rows, so many at a time.
+pub(super) fn batches(rows: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = rows.end;
+    rows.step_by(count).map(move |first| first..end.min(first + count))
 }

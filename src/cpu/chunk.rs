@@ -63,6 +63,16 @@ fn total<S: Simd>(s: S, sum: S::Sum) -> f64 {
     ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
 }
 
+/// The sum of numbers that may cancel: all of it in `f64`.
+#[inline(always)]
+pub(super) fn exact_sum<S: Simd>(s: S, x: &[Lanes]) -> f64 {
+    let mut all = s.no_sum();
+    for x in x {
+        all = s.add_to(all, s.load(&x.0));
+    }
+    total(s, all)
+}
+
 /// The sum of exponentials; meanwhile memory is fetched.
 #[inline(always)]
 pub(super) fn exp_sum<S: Simd>(

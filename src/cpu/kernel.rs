@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use super::Pass;
+use super::batch::{RowKernel, batches};
 use super::finish::{RowOutputs, RowTotals};
 use super::gradient::Gradient;
 use super::keep::Keep;
@@ -34,6 +35,31 @@ pub(super) struct Kernel<'a> {
     pub(super) weight_sum: f64,
 }
 
+/// All that is computed of logits and targets, or from their statistics.
+pub(super) struct Fused<'a> {
+    pub kernel: &'a Kernel<'a>,
+    pub pass: Pass,
+}
+
+impl RowKernel for Fused<'_> {
+    #[inline(always)]
+    fn rows<S: Simd>(
+        &self,
+        s: S,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+        keep: &mut Keep,
+    ) -> Totals {
+        match self.pass {
+            Pass::Forward => self.kernel.forward(s, rows, scratch, keep),
+            Pass::Backward => {
+                self.kernel.backward(s, rows, scratch);
+                Totals::default()
+            }
+        }
+    }
+}
+
 /// The target of one row.
 #[derive(Clone, Copy)]
 pub(super) enum Target {
@@ -42,6 +68,9 @@ pub(super) enum Target {
 }
 
 impl Target {
+    /// That of an operation without targets.
+    pub const NONE: Target = Target::Class(usize::MAX);
+
     /// The class, 0 of probabilities.
     pub fn class(self) -> usize {
         match self {
@@ -85,7 +114,7 @@ impl<'a> Kernel<'a> {
 
     /// Writes all outputs of some rows, and returns what they add to the totals.
     #[inline(always)]
-    pub fn forward<S: Simd>(
+    fn forward<S: Simd>(
         &self,
         s: S,
         rows: Range<usize>,
@@ -114,7 +143,7 @@ impl<'a> Kernel<'a> {
 
     /// Writes the gradient of some rows from their statistics.
     #[inline(always)]
-    pub fn backward<S: Simd>(&self, s: S, rows: Range<usize>, scratch: &mut Scratch) {
+    fn backward<S: Simd>(&self, s: S, rows: Range<usize>, scratch: &mut Scratch) {
         if self.problem.classes <= NARROW {
             for rows in batches(rows, LANES) {
                 self.narrow_backward(s, rows, scratch);
@@ -228,12 +257,6 @@ impl Vectorised for Wide<'_, '_> {
             }
         }
     }
-}
-
-/// Rows, so many at a time.
-fn batches(rows: Range<usize>, count: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = rows.end;
-    rows.step_by(count).map(move |first| first..end.min(first + count))
 }
 
 impl Totals {

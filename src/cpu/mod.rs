@@ -15,9 +15,11 @@
 mod batch;
 mod chunk;
 mod columns;
+mod elements;
 mod finish;
 pub(crate) mod float_env;
 mod gradient;
+mod hessian;
 mod keep;
 mod kernel;
 mod lanes;
@@ -29,11 +31,14 @@ mod numbers;
 pub(crate) mod parallel;
 mod partial;
 pub mod reference;
+mod renormalise;
 mod scratch;
 pub(crate) mod simd;
+mod softmax;
 mod split;
 mod squash;
 mod sums;
+mod terms;
 mod waiting;
 mod writer;
 
@@ -41,7 +46,7 @@ use batch::Pass;
 use parallel::Threads;
 use simd::InstructionSet;
 
-use crate::call::{Call, Work};
+use crate::call::Call;
 use crate::{DType, Problem, Result};
 
 /// What computes.
@@ -52,10 +57,9 @@ pub(crate) struct Processor {
 
 /// Computes a call under the default floating-point environment.
 pub(crate) fn run(problem: &Problem, call: &Call, processor: &Processor) -> Result<()> {
-    float_env::with_default(|| match (problem.logits, call.work) {
-        (DType::F64, _) => reference::run(problem, call),
-        (_, Work::Forward) => batch::run(problem, call, Pass::Forward, processor),
-        _ => batch::run(problem, call, Pass::Backward, processor),
+    float_env::with_default(|| match problem.logits {
+        DType::F64 => reference::run(problem, call),
+        _ => batch::run(problem, call, processor),
     })
 }
 

@@ -184,6 +184,10 @@ impl Simd for Avx512 {
             _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), y, x)
         }
 
+        fn if_less(a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+            _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x)
+        }
+
         fn any_equal(a: __m512, b: __m512) -> bool {
             _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) != 0
         }

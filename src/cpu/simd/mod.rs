@@ -142,6 +142,8 @@ pub(crate) trait Simd: Copy {
     fn integer_to_exponent(self, a: Self::V) -> Self::V;
     /// x where a and b are equal, else y.
     fn if_equal(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// x where a is less than b, else y.
+    fn if_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// Whether a and b are equal in some lane.
     fn any_equal(self, a: Self::V, b: Self::V) -> bool;
 }

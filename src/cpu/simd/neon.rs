@@ -232,6 +232,15 @@ impl Simd for Neon {
             vbslq_f32(vceqq_f32(a, b), x, y)
         }
 
+        fn if_less(
+            a: float32x4_t,
+            b: float32x4_t,
+            x: float32x4_t,
+            y: float32x4_t
+        ) -> float32x4_t {
+            vbslq_f32(vcltq_f32(a, b), x, y)
+        }
+
         fn any_equal(a: float32x4_t, b: float32x4_t) -> bool {
             vmaxvq_u32(vceqq_f32(a, b)) != 0
         }

@@ -179,6 +179,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn if_less(self, a: V, b: V, x: V, y: V) -> V {
+        let mut result = y;
+        for lane in 0..WIDTH {
+            result[lane] = if a[lane] < b[lane] { x[lane] } else { y[lane] };
+        }
+        result
+    }
+
+    #[inline(always)]
     fn any_equal(self, a: V, b: V) -> bool {
         a.iter().zip(b).any(|(&a, b)| a == b)
     }

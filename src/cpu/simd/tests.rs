@@ -175,6 +175,8 @@ fn selections_keep_all_bits() {
             hold(s, "copysign", same_bits, |[a, b]| s.copysign(a, b), copysign);
             let if_equal = |[a, b, x]: [f32; 3]| if a == b { x } else { a };
             hold(s, "if_equal", same_bits, |[a, b, x]| s.if_equal(a, b, x, a), if_equal);
+            let if_less = |[a, b, x]: [f32; 3]| if a < b { x } else { a };
+            hold(s, "if_less", same_bits, |[a, b, x]| s.if_less(a, b, x, a), if_less);
             let shifted = |[a]: [f32; 1]| f32::from_bits(a.to_bits() << 23);
             hold(s, "exponent", same_bits, |[a]| s.integer_to_exponent(a), shifted);
             for x in special().step_by(every(9)) {
