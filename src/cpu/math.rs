@@ -29,6 +29,9 @@ use std::f64::consts::LOG2_E;
 
 use super::simd::Simd;
 
+#[cfg_attr(not(test), expect(dead_code, reason = "the kernels of other losses follow"))]
+pub(super) mod log;
+
 /// The largest |reference|: beyond it, n would be too far from L x.
 pub(super) const MAX_EXPONENT: f32 = 524_288.0; // 2^19
 

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{LANES, Lanes, Level, Line, Simd, Vectorised};
+use super::{LANES, Lanes, Level, Line, SQRT_HALF, Simd, Vectorised};
 
 /// The proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -211,6 +211,13 @@ impl Simd for Avx2 {
 
         fn integer_to_exponent(a: __m256) -> __m256 {
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(a)))
+        }
+
+        fn split(a: __m256) -> (__m256, __m256) {
+            let bits = _mm256_castps_si256(a);
+            let n = _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(SQRT_HALF)));
+            let v = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(n));
+            (_mm256_castsi256_ps(v), _mm256_cvtepi32_ps(n))
         }
 
         fn if_equal(a: __m256, b: __m256, x: __m256, y: __m256) -> __m256 {

@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{LANES, Lanes, Level, Line, Simd, Vectorised, avx2};
+use super::{LANES, Lanes, Level, Line, SQRT_HALF, Simd, Vectorised, avx2};
 
 /// The proof of AVX-512 F, BW and DQ.
 #[derive(Clone, Copy)]
@@ -178,6 +178,13 @@ impl Simd for Avx512 {
 
         fn integer_to_exponent(a: __m512) -> __m512 {
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(a)))
+        }
+
+        fn split(a: __m512) -> (__m512, __m512) {
+            let bits = _mm512_castps_si512(a);
+            let n = _mm512_srai_epi32::<23>(_mm512_sub_epi32(bits, _mm512_set1_epi32(SQRT_HALF)));
+            let v = _mm512_sub_epi32(bits, _mm512_slli_epi32::<23>(n));
+            (_mm512_castsi512_ps(v), _mm512_cvtepi32_ps(n))
         }
 
         fn if_equal(a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {

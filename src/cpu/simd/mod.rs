@@ -23,6 +23,9 @@ use crate::{Error, Result};
 /// Numbers in a block.
 pub(crate) const LANES: usize = 32;
 
+/// The bits of sqrt(1/2), to split numbers at.
+const SQRT_HALF: i32 = std::f32::consts::FRAC_1_SQRT_2.to_bits().cast_signed();
+
 /// A block in memory.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -140,6 +143,9 @@ pub(crate) trait Simd: Copy {
 
     /// The bits of a, shifted left by 23: what was an integer becomes an exponent.
     fn integer_to_exponent(self, a: Self::V) -> Self::V;
+    /// v and n with a = 2^n v and v of at least sqrt(1/2), below sqrt(2), for a positive normal a. Of
+    /// others, some such v.
+    fn split(self, a: Self::V) -> (Self::V, Self::V);
     /// x where a and b are equal, else y.
     fn if_equal(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// x where a is less than b, else y.

@@ -6,7 +6,7 @@ use std::arch::asm;
 
 use half::{bf16, f16};
 
-use super::{LANES, Lanes, Level, Line, Simd, Vectorised};
+use super::{LANES, Lanes, Level, Line, SQRT_HALF, Simd, Vectorised};
 
 /// The proof of NEON, which nearly every processor of the architecture has.
 #[derive(Clone, Copy)]
@@ -221,6 +221,13 @@ impl Simd for Neon {
 
         fn integer_to_exponent(a: float32x4_t) -> float32x4_t {
             vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(a)))
+        }
+
+        fn split(a: float32x4_t) -> (float32x4_t, float32x4_t) {
+            let bits = vreinterpretq_s32_f32(a);
+            let n = vshrq_n_s32::<23>(vsubq_s32(bits, vdupq_n_s32(SQRT_HALF)));
+            let v = vsubq_s32(bits, vshlq_n_s32::<23>(n));
+            (vreinterpretq_f32_s32(v), vcvtq_f32_s32(n))
         }
 
         fn if_equal(

@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::{LANES, Lanes, Level, Line, Simd, Vectorised};
+use super::{LANES, Lanes, Level, Line, SQRT_HALF, Simd, Vectorised};
 
 /// Needs no proof.
 #[derive(Clone, Copy)]
@@ -167,6 +167,18 @@ impl Simd for Portable {
     #[inline(always)]
     fn integer_to_exponent(self, a: V) -> V {
         zip(a, a, |a, _| f32::from_bits(a.to_bits() << 23))
+    }
+
+    #[inline(always)]
+    fn split(self, mut a: V) -> (V, V) {
+        let mut exponent = a;
+        for (a, exponent) in a.iter_mut().zip(&mut exponent) {
+            let bits = a.to_bits().cast_signed();
+            let n = bits.wrapping_sub(SQRT_HALF) >> 23;
+            *a = f32::from_bits(bits.wrapping_sub(n << 23).cast_unsigned());
+            *exponent = n as f32;
+        }
+        (a, exponent)
     }
 
     #[inline(always)]

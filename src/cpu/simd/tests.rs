@@ -1,5 +1,7 @@
 //! Every operation of every instruction set of this processor, against plain Rust.
 
+use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
+
 use half::{bf16, f16};
 
 use super::{InstructionSet, LANES, Lanes, Simd, Vectorised};
@@ -184,6 +186,48 @@ fn selections_keep_all_bits() {
                 hold(s, "splat", same_bits, |[_]| s.splat(x), |[_]| x);
                 hold(s, "fill", same_bits, |[_]| s.fill(x).as_ref()[0], |[_]| x);
             }
+        }
+    }
+    on_all(Test);
+}
+
+/// At the ends of the range of significands, too.
+#[test]
+fn numbers_are_split_into_significand_and_exponent() {
+    #[derive(Clone, Copy)]
+    struct Test;
+    impl Vectorised for Test {
+        type Output = ();
+        fn run<S: Simd>(self, s: S) {
+            let split = |[a]: [f32; 1]| {
+                let mut n = 0;
+                let mut v = f64::from(a);
+                while v < f64::from(FRAC_1_SQRT_2) {
+                    (v, n) = (2.0 * v, n - 1);
+                }
+                while v >= 2.0 * f64::from(FRAC_1_SQRT_2) {
+                    (v, n) = (v / 2.0, n + 1);
+                }
+                (v as f32, n as f32)
+            };
+            let numbers: Vec<f32> = (-126..=127)
+                .step_by(every(19))
+                .flat_map(|n| {
+                    [1.0, 1.25, SQRT_2.next_down(), SQRT_2, 1.5].map(|v| v * 2f32.powi(n))
+                })
+                .chain([f32::MAX])
+                .collect();
+            for numbers in numbers.chunks(LANES) {
+                let a = std::array::from_fn(|lane| numbers[lane % numbers.len()]);
+                let significands = apply(s, [&a], |[a]| s.split(a).0);
+                let exponents = apply(s, [&a], |[a]| s.split(a).1);
+                for lane in 0..LANES {
+                    let actual = (significands[lane], exponents[lane]);
+                    assert_eq!(actual, split([a[lane]]), "{:e}", a[lane]);
+                }
+            }
+            let range = FRAC_1_SQRT_2..SQRT_2;
+            hold(s, "split", |a, b| range.contains(&a) && b == 0.0, |[a]| s.split(a).0, |_| 0.0);
         }
     }
     on_all(Test);
