@@ -136,7 +136,7 @@ fn buffers_that_are_missing_or_not_asked_for() {
         for (field, output) in outputs {
             let text = format!("{field}: missing, but the problem's outputs name it");
             call.clone().without(field).refused("absent", "Missing", &text);
-            let unnamed = call.clone().problem(|p| p.outputs(Outputs::all() - output));
+            let unnamed = call.clone().problem(|p| p.outputs(Outputs::CROSS_ENTROPY - output));
             let text = format!("{field}: given, but the problem's outputs do not name it");
             unnamed.refused("unnamed", "Unexpected", &text);
         }
@@ -155,7 +155,7 @@ fn buffers_that_are_missing_or_not_asked_for() {
     }
     let text = "dloss: given, but only a gradient reads it, and the problem's outputs name none";
     let call =
-        forward().without("dlogits").problem(|p| p.outputs(Outputs::all() - Outputs::DLOGITS));
+        forward().without("dlogits").problem(|p| p.outputs(Outputs::CROSS_ENTROPY - Outputs::DLOGITS));
     call.refused("upstream gradient of nothing", "Unexpected", text);
     let text = "backward of a problem whose outputs do not name stats: not supported; add STATS to \
                 the outputs, or DLOGITS to compute all in one run";
@@ -417,7 +417,7 @@ fn targets_that_are_no_class() {
 fn targets_that_are_no_class_among_many() {
     let (rows, classes) = (70_000, 8);
     let problem = Problem::new(DType::F32, classes);
-    let problem = problem.reduction(Reduction::None).outputs(Outputs::all());
+    let problem = problem.reduction(Reduction::None).outputs(Outputs::CROSS_ENTROPY);
     if on_gpu() {
         let case = Case::random(problem, 4196, 1);
         for wrong in [&[0, 77, 4095][..], &[1234], &[4096, 4195]] {

@@ -48,7 +48,7 @@ fn every_small_tensor_at_every_offset() {
     let mut widths = Vec::new();
     for dtype in [DType::F32, DType::BF16, DType::F16] {
         for (number, inner) in [1, 2, 3, 7, 8, 31, 32, 33, 64, 100].into_iter().enumerate() {
-            let problem = Problem::new(dtype, 3 + number % 2).outputs(Outputs::all());
+            let problem = Problem::new(dtype, 3 + number % 2).outputs(Outputs::CROSS_ENTROPY);
             let case = Case::random(problem.clone(), 2 * inner, number as u64);
             for offset in 0..16 {
                 let mut how = How {
@@ -60,7 +60,7 @@ fn every_small_tensor_at_every_offset() {
                     ..How::default()
                 };
                 let [variant, _] = columns(&case.problem, &mut how, 8, offset % 4 < 2);
-                check(&case, Outputs::all(), &how, &variant);
+                check(&case, Outputs::CROSS_ENTROPY, &how, &variant);
                 widths.push(how.columns.unwrap().width);
             }
         }
@@ -83,7 +83,7 @@ fn setting(rng: &mut StdRng, classes: usize, inner: usize, outer: usize) -> (Cas
     let outputs = one(
         rng,
         &[
-            Outputs::all(),
+            Outputs::CROSS_ENTROPY,
             Outputs::LOSS | Outputs::DLOGITS,
             Outputs::LOSS | Outputs::LSE | Outputs::STATS,
             Outputs::DLOGITS | Outputs::STATS,
@@ -300,7 +300,7 @@ fn long_columns() {
         let case = Case::new(problem, inner, logits, 3);
         let mut how = How { columns: packed(inner), noise: Some(5), ..How::default() };
         let [variant, _] = columns(&case.problem, &mut how, 8, false);
-        check(&case, Outputs::all(), &how, &variant);
+        check(&case, Outputs::CROSS_ENTROPY, &how, &variant);
     }
 }
 
@@ -325,7 +325,7 @@ fn faint_columns() {
         let case = Case::new(problem, inner, logits, 1).targets(&[7; 8]);
         let mut how = How { columns: packed(inner), ..How::default() };
         let [variant, _] = columns(&case.problem, &mut how, 8, false);
-        check(&case, Outputs::all(), &how, &variant);
+        check(&case, Outputs::CROSS_ENTROPY, &how, &variant);
     }
 }
 
@@ -379,7 +379,7 @@ fn rows_as_columns() {
     let mut how = How { columns: packed(inner), ..How::default() };
     how.columns.as_mut().unwrap().transposed = true;
     let [variant, _] = columns(&case.problem, &mut how, 8, true);
-    let output = check(&case, Outputs::all(), &how, &variant);
+    let output = check(&case, Outputs::CROSS_ENTROPY, &how, &variant);
     let of_rows = How { columns: None, ..how };
     let stream = variant::stream(&case.problem, false, 128);
     let (expected, _) = run(&case, &of_rows, &stream, None).unwrap();

@@ -116,7 +116,7 @@ struct WholeElements<'a> {
 impl WithTerm for WholeElements<'_> {
     type Output = Totals;
 
-    fn with<T: Term + Sync>(self, term: T) -> Totals {
+    fn with<T: Term>(self, term: T) -> Totals {
         self.whole.run(&Elements { kernel: self.kernel, term })
     }
 }

@@ -11,7 +11,7 @@ use super::memory::{self, Row};
 use super::narrow::NARROW;
 use super::numbers::{Affine, InMemory};
 use super::scratch::Scratch;
-use super::simd::{LANES, Lanes, Line, Simd, Vectorised};
+use super::simd::{LANES, Lanes, Simd, Vectorised};
 use super::terms::{Term, product};
 use super::times;
 use super::writer::Writer;
@@ -25,7 +25,7 @@ pub(super) struct Elements<'a, T> {
     pub term: T,
 }
 
-impl<T: Term + Sync> RowKernel for Elements<'_, T> {
+impl<T: Term> RowKernel for Elements<'_, T> {
     #[inline(always)]
     fn rows<S: Simd>(
         &self,
@@ -176,7 +176,7 @@ impl<T: Term> Elements<'_, T> {
         };
         let logits = call.logits.row(row, call.inner);
         let (mut sum, unit, weight) = (0.0, self.unit(row), self.weight(row));
-        let mut line = Lanes([0; 2 * LANES / 2]);
+        let mut line = Lanes([0; LANES]);
         let mut of_losses = Writer::new(false, &mut line);
         for (first, len) in Kernel::chunks(0..kernel.problem.classes) {
             let blocks = len.div_ceil(LANES);

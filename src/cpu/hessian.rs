@@ -63,7 +63,7 @@ impl Hessian<'_> {
             let blocks = len_in_blocks(len);
             let Scratch { y, e, g, slope, .. } = scratch;
             let (y, e) = (&mut y[..blocks], &mut e[..blocks]);
-            kernel.load(s, softmax.shift, logits, first, len, y, slope);
+            kernel.load(s, softmax.shift, logits, first, len, y, &mut slope[..]);
             let ahead = logits.ahead(first + len, Level::First);
             chunk::exponentials(s, &exponential, y, e, ahead, None);
             v.load(s, first, len, 0.0, &mut g[..blocks]);

@@ -29,7 +29,6 @@ use std::f64::consts::LOG2_E;
 
 use super::simd::Simd;
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the kernels of other losses follow"))]
 pub(super) mod log;
 
 /// The largest |reference|: beyond it, n would be too far from L x.

@@ -73,7 +73,7 @@ impl Softmax<'_> {
             let blocks = len.div_ceil(LANES);
             let Scratch { y, e, slope, writer, .. } = &mut *scratch;
             let (y, e) = (&mut y[..blocks], &mut e[..blocks]);
-            kernel.load(s, shift, logits, first, len, y, slope);
+            kernel.load(s, shift, logits, first, len, y, &mut slope[..]);
             let ahead = logits.ahead(first + len, Level::First);
             chunk::exponentials(s, &exponential, y, e, ahead, None);
             writer.write_from_memory(s, &to, first, &InMemory::mapped(e, len, map), None);

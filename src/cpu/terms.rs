@@ -10,12 +10,12 @@ use super::simd::Simd;
 use crate::{Clip, Problem};
 
 /// The loss of an element and its derivative by x.
-pub(super) trait Term: Copy {
+pub(super) trait Term: Copy + Sync {
     fn at<S: Simd>(&self, s: S, x: S::V, t: S::V, v: S::V) -> (S::V, S::V);
 }
 
 /// The surprisal -log p of an element and its derivative by x.
-pub(super) trait Surprisal: Copy {
+pub(super) trait Surprisal: Copy + Sync {
     fn at<S: Simd>(&self, s: S, x: S::V) -> (S::V, S::V);
 }
 

@@ -88,7 +88,7 @@ impl Call {
             .class_weights(true)
             .row_weights(true)
             .reduction(Reduction::None)
-            .outputs(Outputs::all());
+            .outputs(Outputs::CROSS_ENTROPY);
         let companion = logits.companion();
         let target_count = if targets.is_float() { ROWS * CLASSES } else { ROWS };
         let sizes = [

@@ -350,10 +350,11 @@ pub fn run(
         ..CountParams::default()
     };
     (count.denominator_kind, count.value) = match (problem.reduction, case.denominator) {
-        (Reduction::None | Reduction::Sum, _) => (params::DENOMINATOR_ONE, 0.0),
         (Reduction::Mean, _) if how.denominator.is_some() => (params::DENOMINATOR_POINTER, 0.0),
         (Reduction::Mean, Denominator::Value(value)) => (params::DENOMINATOR_VALUE, value),
         (Reduction::Mean, _) => (params::DENOMINATOR_COUNTED, 0.0),
+        (Reduction::BatchMean, _) => (params::DENOMINATOR_COUNTED_ROWS, 0.0),
+        _ => (params::DENOMINATOR_ONE, 0.0),
     };
     count.denominator = d.floats("denominator", &how.denominator.map(|value| vec![value]));
     if by_index {

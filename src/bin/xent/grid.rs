@@ -136,7 +136,7 @@ const SETTINGS: &[Setting] = &[
                 .targets(DType::U32)
                 .reduction(Reduction::Mean)
                 .ignore_index(1)
-                .outputs(Outputs::all())
+                .outputs(Outputs::CROSS_ENTROPY)
         },
         case: |case| {
             ignore(case, 1);
@@ -179,7 +179,7 @@ pub fn entries(quick: bool, seed: u64) -> Vec<Entry> {
         (0..types).for_each(|number| add(problem(classes, first + turn + number, FUSED), None));
     }
     for (turn, &classes) in extent.all.iter().enumerate() {
-        add(problem(classes, first + turn, Outputs::all()), None);
+        add(problem(classes, first + turn, Outputs::CROSS_ENTROPY), None);
         add(problem(classes, first + turn + 1, SEPARATE), None);
     }
     let (sizes, types) = extent.options;
