@@ -182,6 +182,7 @@ mod workspace;
 
 pub use args::{Args, BackwardArgs, Denominator};
 pub use context::{Context, ContextOptions};
+pub use cpu::labels::{check_distributions, distributions, one_hot};
 pub use cpu::parallel::ParallelFor;
 pub use cpu::reference;
 #[cfg(all(feature = "cuda", target_os = "linux"))]

@@ -22,6 +22,7 @@ mod gradient;
 mod hessian;
 mod keep;
 mod kernel;
+pub(crate) mod labels;
 mod lanes;
 mod math;
 mod medium;
