@@ -144,7 +144,7 @@ impl Problem {
         Some(match (self.operation, self.input) {
             (CrossEntropy, Logits) => Uses {
                 targets: Targets::ClassesOrProbabilities,
-                outputs: Outputs::all() - Outputs::OUTPUT,
+                outputs: Outputs::CROSS_ENTROPY,
                 options: Options::IGNORE_INDEX
                     | Options::LABEL_SMOOTHING
                     | Options::LOGIT_SCALE

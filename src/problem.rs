@@ -29,6 +29,8 @@ bitflags::bitflags! {
         const ENTROPY = 1 << 6;
         /// The softmax or its logarithm, in the shape of the logits.
         const OUTPUT = 1 << 7;
+        /// All that the cross entropy of logits has.
+        const CROSS_ENTROPY = (1 << 7) - 1;
     }
 }
 

@@ -128,9 +128,10 @@ impl Golden {
             x.as_ref().map(|x| x.iter().map(|&x| x as f32).collect::<Vec<_>>())
         };
         let rounded = |x: Vec<f64>| x.into_iter().map(|x| round(x, dtype)).collect::<Vec<_>>();
-        let mut problem = self.problem.clone().outputs(Outputs::all());
+        let mut problem = self.problem.clone().outputs(Outputs::CROSS_ENTROPY);
         problem.logits = dtype;
         problem.dlogits = dtype;
+        problem.output = dtype;
         problem.targets = if soft { dtype } else { DType::I64 };
         Case {
             problem,
