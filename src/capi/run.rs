@@ -319,10 +319,11 @@ impl<'c> Call<'c> {
         };
         // SAFETY: the caller's promise.
         let mut workspace = unsafe { self.workspace() };
-        Ok(match double {
+        match double {
             true => self.plan.double_backward(run, &mut workspace)?,
             false => self.plan.backward(run, &mut workspace)?,
-        })
+        }
+        Ok(())
     }
 
     /// # Safety

@@ -258,7 +258,7 @@ impl BinaryOfProbability {
 impl Term for BinaryOfProbability {
     #[inline(always)]
     fn at<S: Simd>(&self, s: S, x: S::V, t: S::V, v: S::V) -> (S::V, S::V) {
-        let (zero, one, of) = (s.splat(0.0), s.splat(1.0), &self.of);
+        let (zero, of) = (s.splat(0.0), &self.of);
         let (surprisal, slope) = of.at(s, x);
         let (rest, rest_slope) = of_rest(s, x);
         let rest = of.select(s, x, rest, s.splat(self.rest_below), s.splat(self.rest_above));
