@@ -220,7 +220,7 @@ static void test_newer_struct(void) {
   xent_plan_destroy(plan);
   larger.newer[1] = 1;
   HANDLE(xent_plan_create(context, &larger.problem, &plan), VERSION_MISMATCH,
-         "xent_problem: byte 104 is not 0, but this version knows only 96 bytes");
+         "xent_problem: byte 136 is not 0, but this version knows only 128 bytes");
 }
 
 int main(int argc, char** argv) {
