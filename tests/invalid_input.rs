@@ -44,7 +44,10 @@ fn fields_of_a_problem() {
         ("dlogits", "f64", own_or_f32, |p| p.dlogits(DType::F64)),
         ("dlogits", "i32", own_or_f32, |p| p.dlogits(DType::I32)),
         ("outputs", "0x0", some_output, |p| p.outputs(Outputs::empty())),
-        ("outputs", "0x81", some_output, |p| p.outputs(Outputs::from_bits_retain(0x81))),
+        ("outputs", "0x101", some_output, |p| p.outputs(Outputs::from_bits_retain(0x101))),
+        ("outputs", "0x81", "within 0x7f with CrossEntropy of Logits", |p| {
+            p.outputs(Outputs::LOSS | Outputs::OUTPUT)
+        }),
         ("ignore_index", "-100", "unset with probability targets", |p| {
             p.targets(DType::F32).ignore_index(-100)
         }),
@@ -348,8 +351,7 @@ fn denominators() {
         call(Reduction::Mean, value).refused("value", "Invalid", &text);
     }
     for reduction in [Reduction::None, Reduction::Sum] {
-        let text =
-            "denominator: 2 is not allowed; it must be unset unless the reduction is the mean";
+        let text = "denominator: 2 is not allowed; it must be unset unless the reduction is a mean";
         call(reduction, 2.0).refused("without a mean", "Invalid", text);
     }
 }

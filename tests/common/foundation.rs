@@ -29,6 +29,7 @@ pub fn run(cargo: &mut Command, files: &[&str]) {
         ("capi", cfg!(feature = "capi")),
         ("cli", cfg!(feature = "cli")),
         ("cuda", cfg!(feature = "cuda")),
+        ("default", cfg!(feature = "default")),
         ("header", cfg!(feature = "header")),
     ];
     let features: Vec<&str> =
