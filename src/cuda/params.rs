@@ -163,6 +163,34 @@ twins! {
         reserved: u32,
     }
 
+    /// A tensor (outer, classes, inner), or none where its address is 0. Strides are in elements.
+    Tensor, 32 {
+        /// Address.
+        data: u64,
+        /// Stride.
+        outer: i64,
+        /// Stride.
+        by_class: i64,
+        /// Stride.
+        inner: i64,
+    }
+
+    /// Of the kernels for tensors of any layout.
+    TensorParams, 368 {
+        /// But for its addresses and strides of tensors.
+        rows: Params,
+        /// Logits, or the output of a softmax.
+        logits: Tensor,
+        /// Probabilities.
+        targets: Tensor,
+        /// Gradient of a softmax, of a gradient, or of the losses of elements.
+        upstream: Tensor,
+        /// A softmax, or a gradient.
+        output: Tensor,
+        /// Rows of an outer index.
+        inner: i64,
+    }
+
     /// Of the kernels that count.
     CountParams, 120 {
         /// (rows); not read if they are probabilities.

@@ -20,6 +20,7 @@ pub const FILES: &[(&str, &str)] = files![
     "gradient.cuh",
     "group.cuh",
     "held.cuh",
+    "log.cuh",
     "loss.cuh",
     "numeric.cuh",
     "part.cuh",
@@ -30,8 +31,10 @@ pub const FILES: &[(&str, &str)] = files![
     "registers.cu",
     "row.cuh",
     "running.cuh",
+    "softmax.cu",
     "stream.cu",
     "sums.cuh",
+    "tensor.cuh",
     "tile.cuh",
     "vector.cuh",
 ];
