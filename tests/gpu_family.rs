@@ -2,10 +2,10 @@
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
 mod common;
-mod family;
+mod trial;
 
 use common::simulated::here_or_elsewhere;
-use family::Trial;
+use trial::Trial;
 use xent::{Context, DType, Layout, Problem};
 
 #[test]

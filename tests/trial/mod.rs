@@ -71,7 +71,7 @@ impl Trial {
         let of = |dtype: DType, numbers: Vec<f64>| -> Vec<f64> {
             numbers.into_iter().map(|x| round(x, dtype)).collect()
         };
-        let numbers = |dtype, turn, count| of(dtype, normal(seed + 100 * turn, count, 2.0));
+        let numbers = |dtype, turn: u64, count| of(dtype, normal(seed + 100 * turn, count, 2.0));
         let weights = |given: bool, turn, count| given.then(|| numbers(DType::F32, turn, count));
         let targets = if problem.targets.is_float() { problem.targets } else { DType::F32 };
         let second = if problem.outputs == Outputs::OUTPUT { problem.output } else { problem.dlogits };
