@@ -6,23 +6,21 @@ mod common;
 use common::golden::Golden;
 use common::placed::Place;
 use common::{bounds, on_gpu, run_f64, thinned};
-use xent::reference::{Inputs, Results, Targets, cross_entropy};
-use xent::{DType, Denominator, Reduction};
+use xent::reference::{Inputs, Results, Targets, compute};
+use xent::{DType, Reduction};
 
 const U: f64 = 1.0 / 16_777_216.0; // half an ulp of f32, relative
 
 impl Golden {
     fn inputs<'a>(&'a self, logits: &'a [f64], probabilities: &'a [f64]) -> Inputs<'a> {
+        let targets = match self.problem.targets_are_probabilities() {
+            true => Targets::Probabilities(probabilities),
+            false => Targets::Classes(&self.classes),
+        };
         Inputs {
-            logits,
-            targets: match self.problem.targets_are_probabilities() {
-                true => Targets::Probabilities(probabilities),
-                false => Targets::Classes(&self.classes),
-            },
             class_weights: self.class_weights.as_deref(),
-            row_weights: None,
             dloss: self.dloss.as_deref(),
-            denominator: Denominator::Default,
+            ..Inputs::new(logits, targets)
         }
     }
 
@@ -111,7 +109,7 @@ fn all_near(what: &str, actual: &[f64], exact: &[f64], allowed: impl Fn(f64) -> 
 fn the_reference_agrees_to_1e_12() {
     for golden in Golden::all() {
         let (logits, q) = (golden.rows(&golden.logits), golden.rows(&golden.probabilities));
-        let results = cross_entropy(&golden.problem, &golden.inputs(&logits, &q)).unwrap();
+        let results = compute(&golden.problem, &golden.inputs(&logits, &q)).unwrap();
         golden.agrees(&results, &golden.rows(&golden.dlogits));
     }
 }

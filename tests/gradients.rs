@@ -152,6 +152,7 @@ fn a_plan_computes_this_gradient() {
         for (a, b) in thinned(pairs, 12) {
             let mut plain = plain(targets);
             (plain.problem.logits, plain.problem.dlogits) = (DType::F32, DType::F32);
+            plain.problem.output = DType::F32;
             plain.logits.iter_mut().for_each(|x| *x = round(*x, DType::F32));
             let Some(case) = with(plain, a, b) else { continue };
             if catch_unwind(|| case.check()).is_err() {

@@ -83,8 +83,8 @@ fn fields_of_a_problem() {
         assert_eq!(error.to_string(), text);
         assert!(matches!(error, Error::Invalid { field: name, .. } if name == *field));
         let (inputs, targets) = ([0.0; 4], [0i64]);
-        let inputs = reference_inputs(&inputs, Targets::Classes(&targets));
-        assert_eq!(reference::cross_entropy(&call.problem, &inputs), Err(error));
+        let inputs = Inputs::new(&inputs, Targets::Classes(&targets));
+        assert_eq!(reference::compute(&call.problem, &inputs), Err(error));
     }
 }
 
@@ -486,24 +486,13 @@ fn axes_of_a_layout() {
     assert_error("shape", &error(&[1 << 32, 3, 1 << 32], 1), "Mismatch", text);
 }
 
-fn reference_inputs<'a>(logits: &'a [f64], targets: Targets<'a>) -> Inputs<'a> {
-    Inputs {
-        logits,
-        targets,
-        class_weights: None,
-        row_weights: None,
-        dloss: None,
-        denominator: Denominator::Default,
-    }
-}
-
 #[test]
 fn slices_of_the_reference() {
     let (logits, classes, q) = ([0.0; 6], [0i64, 2], [0.5; 6]);
     let index = Problem::new(DType::F64, 3);
     let soft = index.clone().targets(DType::F64);
-    let inputs = reference_inputs(&logits, Targets::Classes(&classes));
-    let of_soft = reference_inputs(&logits, Targets::Probabilities(&q));
+    let inputs = Inputs::new(&logits, Targets::Classes(&classes));
+    let of_soft = Inputs::new(&logits, Targets::Probabilities(&q));
     let one: &[f64] = &[1.0];
     let table = [
         (
@@ -545,7 +534,7 @@ fn slices_of_the_reference() {
         ),
     ];
     for (problem, inputs, text) in table {
-        let error = reference::cross_entropy(problem, &inputs).unwrap_err();
+        let error = reference::compute(problem, &inputs).unwrap_err();
         assert_eq!(error.to_string(), text);
     }
 }

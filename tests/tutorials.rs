@@ -6,8 +6,8 @@ mod common;
 
 use approx::assert_relative_eq;
 use common::{Case, Target, run_f64};
-use xent::reference::{Inputs, Results, Targets, cross_entropy};
-use xent::{Args, Context, DType, Denominator, Layout, Plan, Problem, Reduction};
+use xent::reference::{Inputs, Results, Targets, compute};
+use xent::{Args, Context, DType, Layout, Plan, Problem, Reduction};
 
 /// The running example: two rows of three logits.
 const X: [f64; 6] = [1.0, 2.0, 3.0, 2.0, 4.0, 6.0];
@@ -52,20 +52,15 @@ impl<'a> Lesson<'a> {
     }
 
     fn results(&self) -> Results {
-        let inputs = Inputs {
-            logits: self.logits,
-            targets: match &self.target {
-                Target::Classes(y) => Targets::Classes(y),
-                Target::Probabilities(q) => Targets::Probabilities(q),
-            },
-            class_weights: self.class_weights,
-            row_weights: None,
-            dloss: None,
-            denominator: Denominator::Default,
+        let targets = match &self.target {
+            Target::Classes(y) => Targets::Classes(y),
+            Target::Probabilities(q) => Targets::Probabilities(q),
         };
+        let class_weights = self.class_weights;
+        let inputs = Inputs { class_weights, ..Inputs::new(self.logits, targets) };
         let rows = self.logits.len() / self.problem.classes;
         let layout = Layout::rows(rows, self.problem.classes);
-        let reference = cross_entropy(&self.problem, &inputs).unwrap();
+        let reference = compute(&self.problem, &inputs).unwrap();
         assert_eq!(run_f64(&self.problem, layout, &inputs), reference, "a plan and the reference");
         reference
     }

@@ -131,6 +131,7 @@ impl Golden {
         let mut problem = self.problem.clone().outputs(Outputs::CROSS_ENTROPY);
         problem.logits = dtype;
         problem.dlogits = dtype;
+        problem.output = dtype;
         problem.targets = if soft { dtype } else { DType::I64 };
         Case {
             problem,

@@ -1,6 +1,15 @@
 //! What the tests share: cases, how to run one, and what to hold the result against.
 #![allow(dead_code)] // each test file uses its part
 
+/// Gives arguments those of some buffers that are there.
+macro_rules! give {
+    ($args:ident, $($field:ident: $buffer:expr),*) => {$(
+        if let Some(buffer) = $buffer {
+            $args = $args.$field(buffer);
+        }
+    )*};
+}
+
 pub mod bounds;
 #[path = "../../src/bin/xent/case.rs"]
 mod case;
@@ -14,6 +23,7 @@ pub mod placed;
 pub mod raw;
 pub mod simulated;
 pub mod standin;
+pub mod wide;
 pub mod wrong;
 
 use std::cell::RefCell;
@@ -22,13 +32,14 @@ use std::sync::{Mutex, PoisonError};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use xent::reference::{Inputs, Results, Targets};
 use xent::{
-    Args, BackwardArgs, Context, DType, DeviceKind, Layout, Outputs, Plan, Problem, Reduction,
-    Report, Stream, Tensor, View, ViewMut,
+    Args, BackwardArgs, Context, DType, DeviceKind, Outputs, Plan, Problem, Reduction, Report,
+    Stream, Tensor,
 };
 
 pub use case::{Case, Output, Target, normal, round};
+#[allow(unused_imports)] // each test file uses its part
+pub use wide::run_f64;
 
 /// What a case reads, in memory of a device.
 struct InputTensors {
@@ -37,15 +48,6 @@ struct InputTensors {
     class_weights: Option<Tensor>,
     row_weights: Option<Tensor>,
     dloss: Option<Tensor>,
-}
-
-/// Gives arguments those of some buffers that are there.
-macro_rules! give {
-    ($args:ident, $($field:ident: $buffer:expr),*) => {$(
-        if let Some(buffer) = $buffer {
-            $args = $args.$field(buffer);
-        }
-    )*};
 }
 
 /// Says to the tests of a process that they have the GPU of a [`simulated::Machine`].
@@ -249,74 +251,6 @@ impl Case {
         }
         output
     }
-}
-
-/// Runs `f64` logits of this layout through a plan, with what else the reference would get, in the
-/// order of the layout. On the CPU: no GPU computes them. The gradient from the statistics is the
-/// same, bit for bit.
-pub fn run_f64(problem: &Problem, layout: Layout, inputs: &Inputs<'_>) -> Results {
-    let problem = problem.clone().outputs(Outputs::CROSS_ENTROPY);
-    let rows = layout.outer * layout.inner;
-    let plan = Plan::new(&Context::cpu(), &problem).unwrap();
-    let logits = || View::from(inputs.logits).layout(layout);
-    let targets = match inputs.targets {
-        Targets::Classes(classes) => View::from(classes),
-        Targets::Probabilities(q) => View::from(q).layout(layout),
-    };
-    let losses = if problem.reduction == Reduction::None { rows } else { 1 };
-    let mut results = Results {
-        loss: vec![0.0; losses],
-        lse: vec![0.0; rows],
-        dlogits: vec![0.0; inputs.logits.len()],
-        argmax: vec![0; rows],
-        entropy: vec![0.0; rows],
-        ..Results::default()
-    };
-    let (mut stats, mut correct) = (vec![0.0; 2 * rows], [0]);
-    let mut workspace = plan.workspace(rows).unwrap();
-
-    let mut args = Args::new(logits(), targets)
-        .denominator(inputs.denominator)
-        .loss(&mut results.loss)
-        .lse(&mut results.lse)
-        .stats(&mut stats)
-        .dlogits(ViewMut::from(&mut results.dlogits).layout(layout))
-        .argmax(&mut results.argmax)
-        .correct(&mut correct)
-        .entropy(&mut results.entropy);
-    let given = [inputs.class_weights, inputs.row_weights, inputs.dloss];
-    if let [Some(weights), _, _] = given {
-        args = args.class_weights(weights);
-    }
-    if let [_, Some(weights), _] = given {
-        args = args.row_weights(weights);
-    }
-    if let [_, _, Some(dloss)] = given {
-        args = args.dloss(dloss);
-    }
-    plan.run(args, &mut workspace).unwrap();
-
-    let mut separate = vec![0.0; inputs.logits.len()];
-    let mut args =
-        BackwardArgs::new(logits(), targets, &stats, ViewMut::from(&mut separate).layout(layout))
-            .denominator(inputs.denominator);
-    if let [Some(weights), _, _] = given {
-        args = args.class_weights(weights);
-    }
-    if let [_, Some(weights), _] = given {
-        args = args.row_weights(weights);
-    }
-    if let [_, _, Some(dloss)] = given {
-        args = args.dloss(dloss);
-    }
-    plan.backward(args, &mut workspace).unwrap();
-    let bits = |x: &[f64]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    assert_eq!(bits(&results.dlogits), bits(&separate), "fused and separate gradients differ");
-
-    results.largest = stats.iter().step_by(2).copied().collect();
-    results.exp_sum = stats.iter().skip(1).step_by(2).copied().collect();
-    results.correct = correct[0];
-    results
 }
 
 /// Numbers as a tensor.

@@ -104,17 +104,17 @@ impl Case {
         let class_weights = wide(&self.class_weights);
         let row_weights = wide(&self.row_weights);
         let dloss = wide(&self.dloss);
+        let targets = match &self.target {
+            Target::Classes(classes) => Targets::Classes(classes),
+            Target::Probabilities(q) => Targets::Probabilities(q),
+        };
         let inputs = Inputs {
-            logits: &self.logits,
-            targets: match &self.target {
-                Target::Classes(classes) => Targets::Classes(classes),
-                Target::Probabilities(q) => Targets::Probabilities(q),
-            },
             class_weights: class_weights.as_deref(),
             row_weights: row_weights.as_deref(),
             dloss: dloss.as_deref(),
             denominator: self.denominator,
+            ..Inputs::new(&self.logits, targets)
         };
-        reference::cross_entropy(&self.problem, &inputs).unwrap()
+        reference::compute(&self.problem, &inputs).unwrap()
     }
 }
