@@ -6,20 +6,6 @@
 
 namespace xent {
 
-// Logits of a row, with signs flipped where k < 0.
-template <class Logit, u32 kOptions>
-struct OrientedRow {
-  TensorRow<Logit> logits;
-  bool flips;
-
-  __device__ __forceinline__ OrientedRow(const TensorParams& p, const Place& place)
-      : logits(p.logits, place), flips(p.rows.sign_flip != 0) {}
-  __device__ __forceinline__ float operator[](i32 c) const {
-    const float x = logits[c];
-    return (kOptions & kScale) && flips ? -x : x;
-  }
-};
-
 // What is known of a row of `count` classes. All threads of the group take part.
 template <class Group, class Logit, u32 kOptions>
 __device__ __forceinline__ Part<classes, kOptions> read_row(const OrientedRow<Logit, kOptions>& row,

@@ -55,6 +55,20 @@ struct TensorRow {
   __device__ __forceinline__ void set(i32 c, float value) const { store(first + c * step, value); }
 };
 
+// Logits of a row, with signs flipped where k < 0.
+template <class Logit, u32 kOptions>
+struct OrientedRow {
+  TensorRow<Logit> logits;
+  bool flips;
+
+  __device__ __forceinline__ OrientedRow(const TensorParams& p, const Place& place)
+      : logits(p.logits, place), flips(p.rows.sign_flip != 0) {}
+  __device__ __forceinline__ float operator[](i32 c) const {
+    const float x = logits[c];
+    return (kOptions & kScale) && flips ? -x : x;
+  }
+};
+
 // Calls f(c) for those classes, of `count`, that belong to the thread.
 template <class Group, class F>
 __device__ __forceinline__ void each_class(i32 count, F f) {

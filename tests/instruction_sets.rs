@@ -90,7 +90,8 @@ fn digest() {
             [(DType::F32, DType::I64), (DType::BF16, DType::F32), (DType::F16, DType::U8)]
         {
             let targets = if classes > 256 && targets == DType::U8 { DType::I32 } else { targets };
-            let problem = Problem::new(logits, classes).targets(targets).outputs(Outputs::CROSS_ENTROPY);
+            let problem =
+                Problem::new(logits, classes).targets(targets).outputs(Outputs::CROSS_ENTROPY);
             let capped = problem.clone().softcap(20.0).label_smoothing(0.1).z_loss(1e-3);
             for problem in [problem, capped] {
                 format!("{:?}", Case::random(problem, rows, seed as u64).run()).hash(&mut hasher);

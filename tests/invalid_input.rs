@@ -154,8 +154,9 @@ fn buffers_that_are_missing_or_not_asked_for() {
         }
     }
     let text = "dloss: given, but only a gradient reads it, and the problem's outputs name none";
-    let call =
-        forward().without("dlogits").problem(|p| p.outputs(Outputs::CROSS_ENTROPY - Outputs::DLOGITS));
+    let call = forward()
+        .without("dlogits")
+        .problem(|p| p.outputs(Outputs::CROSS_ENTROPY - Outputs::DLOGITS));
     call.refused("upstream gradient of nothing", "Unexpected", text);
     let text = "backward of a problem whose outputs do not name stats: not supported; add STATS to \
                 the outputs, or DLOGITS to compute all in one run";

@@ -193,7 +193,9 @@ fn every_option_alone() {
 /// Runs a case with every kernel that can.
 fn check_kernels(case: &Case, how: &How) {
     let kernels = variants(&case.problem, false, how);
-    let done = pool::each(&kernels, |(_, variant)| drop(check(case, Outputs::CROSS_ENTROPY, how, variant)));
+    let done = pool::each(&kernels, |(_, variant)| {
+        drop(check(case, Outputs::CROSS_ENTROPY, how, variant))
+    });
     assert_eq!(done.failures, 0);
 }
 

@@ -59,7 +59,7 @@ impl<T: Term> RowKernel for Elements<'_, T> {
 
 impl Problem {
     /// Whether a row has no other element than that of its target.
-    fn reads_one_class(&self) -> bool {
+    pub(crate) fn reads_one_class(&self) -> bool {
         let of_classes = self.has_class_targets();
         of_classes && self.label_smoothing == 0.0 && self.renormalise == Renormalise::No
     }
@@ -75,7 +75,7 @@ impl Problem {
     }
 
     /// Nats in the unit of the loss, inverted.
-    pub(super) fn per_unit(&self) -> f64 {
+    pub(crate) fn per_unit(&self) -> f64 {
         match self.unit {
             Unit::Nats => 1.0,
             Unit::Bits => std::f64::consts::LOG2_E,
@@ -185,7 +185,8 @@ impl<T: Term> Elements<'_, T> {
             self.evaluate_chunk(s, row, target, first, len, scratch);
             sum += chunk::exact_sum(s, &scratch.u[..blocks]);
             if let Some(losses) = self.losses() {
-                let map = Affine { factor: (weight * kernel.scale.cross_entropy) as f32, term: -0.0 };
+                let map =
+                    Affine { factor: (weight * kernel.scale.cross_entropy) as f32, term: -0.0 };
                 let numbers = InMemory::mapped(&scratch.u[..blocks], len, map);
                 let to = losses.row(row, call.inner);
                 of_losses.write_from_memory(s, &to, first, &numbers, None);

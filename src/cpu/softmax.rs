@@ -94,8 +94,7 @@ impl Softmax<'_> {
         let exponential = kernel.squash.exponential(s, sums.reference);
         let rest = log1p(sums.exp / f64::from(exponential.of(s, sums.largest.y)));
         let half = s.splat(-0.5 * kernel.squash.orient(sums.largest.x));
-        let map =
-            Affine { factor: (2.0 * kernel.problem.logit_scale) as f32, term: -rest as f32 };
+        let map = Affine { factor: (2.0 * kernel.problem.logit_scale) as f32, term: -rest as f32 };
         for (first, len) in Kernel::chunks(0..kernel.problem.classes) {
             let blocks = len.div_ceil(LANES);
             let Scratch { y, writer, .. } = &mut *scratch;
@@ -137,11 +136,9 @@ impl OfSoftmax<'_> {
     #[inline(always)]
     fn row<S: Simd>(&self, s: S, row: usize, scratch: &mut Scratch) {
         let OfSoftmax(kernel) = self;
-        let (call, logarithm) =
-            (kernel.call, kernel.problem.operation == Operation::LogSoftmax);
+        let (call, logarithm) = (kernel.call, kernel.problem.operation == Operation::LogSoftmax);
         let (Some(dlogits), Some(upstream)) = (call.dlogits, call.upstream) else { return };
-        let (output, upstream) =
-            (call.logits.row(row, call.inner), upstream.row(row, call.inner));
+        let (output, upstream) = (call.logits.row(row, call.inner), upstream.row(row, call.inner));
         let to = dlogits.row(row, call.inner);
         let mut sum = 0.0;
         for (first, len) in Kernel::chunks(0..kernel.problem.classes) {

@@ -4,8 +4,8 @@
 //! part. What it is multiplied by afterwards, a term does not know. In all of this 0 times infinity is
 //! 0, and a NaN stays one.
 
-use super::math::log::{ln, log1p};
 use super::math::exp;
+use super::math::log::{ln, log1p};
 use super::simd::Simd;
 use crate::{Clip, Problem};
 
@@ -41,7 +41,7 @@ impl Surprisal for OfLogarithm {
 /// x is p, of which the logarithm is clipped: it is that of p from `low` to `high`, and a number of its
 /// own on either side.
 #[derive(Clone, Copy)]
-pub(super) struct OfProbability {
+pub(crate) struct OfProbability {
     /// The smallest and the largest `f32` that is not clipped.
     pub low: f32,
     pub high: f32,
@@ -86,7 +86,8 @@ impl Surprisal for OfProbability {
     #[inline(always)]
     fn at<S: Simd>(&self, s: S, x: S::V) -> (S::V, S::V) {
         let zero = s.splat(0.0);
-        let (surprisal, slope) = (negate(s, ln(s, x)), s.div(s.splat(-1.0), magnitude_of_zero(s, x)));
+        let (surprisal, slope) =
+            (negate(s, ln(s, x)), s.div(s.splat(-1.0), magnitude_of_zero(s, x)));
         (
             self.select(s, x, surprisal, s.splat(self.below), s.splat(self.above)),
             self.select(s, x, slope, zero, zero),
@@ -174,7 +175,8 @@ impl Term for BinaryOfLogit {
         let e = exp(s, s.copysign(x, s.splat(-1.0)));
         let rest = log1p(s, e);
         let (large, small) = (s.div(one, s.add(one, e)), s.div(e, s.add(one, e)));
-        let (of_x, of_minus_x) = (s.if_less(x, zero, small, large), s.if_less(x, zero, large, small));
+        let (of_x, of_minus_x) =
+            (s.if_less(x, zero, small, large), s.if_less(x, zero, large, small));
         let (negative, positive) = (s.sub(one, t), s.mul(v, t));
         let loss = s.add(
             product(s, negative, s.add(above, rest)),

@@ -142,7 +142,10 @@ impl Around {
             flags: if problem.ignore_index.is_some() { params::IGNORE } else { 0 },
             empty_is_zero: u32::from(problem.empty_mean == EmptyMean::Zero),
             sums_weights: u32::from(
-                problem.class_weights && problem.label_smoothing != 0.0 && by_index,
+                problem.class_weights
+                    && problem.label_smoothing != 0.0
+                    && by_index
+                    && problem.is_fused(),
             ),
             ..CountParams::default()
         };

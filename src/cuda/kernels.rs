@@ -37,7 +37,7 @@ mod own {
 }
 
 /// The kernels that a problem has for itself, in their order; of the cross entropy of logits, those from
-/// [`own::BACKWARD`] on only if it writes statistics.
+/// [`own::BACKWARD`] on only if it writes statistics, and that of the double backward without a softcap.
 pub fn choose(problem: &Problem, gpu: Gpu) -> Vec<Variant> {
     if !problem.is_fused() {
         return family::variants(problem);
@@ -47,6 +47,9 @@ pub fn choose(problem: &Problem, gpu: Gpu) -> Vec<Variant> {
     for backward in [Some(false), separate].into_iter().flatten() {
         variants.push(selection::rows(problem, backward, gpu));
         variants.extend(selection::columns(problem, backward, gpu));
+    }
+    if separate.is_some() && problem.softcap.is_none() {
+        variants.push(family::hessian(problem));
     }
     variants
 }
@@ -127,14 +130,21 @@ impl Session<'_> {
             Work::DoubleBackward => (own::DOUBLE_BACKWARD, own::DOUBLE_BACKWARD),
         };
         let (program, place, count, params): (_, _, i64, *const c_void) = match step {
-            Step::Count(params) => (around, before_and_after::COUNT, params.slices, from_ref(params).cast()),
+            Step::Count(params) => {
+                (around, before_and_after::COUNT, params.slices, from_ref(params).cast())
+            }
             Step::Scales(params) => (around, before_and_after::SCALES, 1, from_ref(params).cast()),
             Step::Rows(params) => (own, rows, params.rows, from_ref(params).cast()),
             Step::Columns { params, width, vectors } => {
                 (own, rows + 1 + width, *vectors, from_ref(params).cast())
             }
             Step::Tensors(params) => (own, tensors, params.rows.rows, from_ref(params).cast()),
-            Step::Sum(params) => (around, before_and_after::SUM, params.slices, from_ref(params).cast()),
+            Step::Elements(params) => {
+                (own, own::FORWARD, params.of.rows.rows, from_ref(params).cast())
+            }
+            Step::Sum(params) => {
+                (around, before_and_after::SUM, params.slices, from_ref(params).cast())
+            }
             Step::Finish(params) => (around, before_and_after::FINISH, 1, from_ref(params).cast()),
         };
         // SAFETY: the caller's promise; the parameters are those of this kernel.

@@ -4,7 +4,7 @@
 use super::around::Around;
 use super::columns::{self, Cut};
 use super::family;
-use super::params::{ColumnParams, CountParams, FinishParams, Params, TensorParams};
+use super::params::{ColumnParams, CountParams, ElementParams, FinishParams, Params, TensorParams};
 use crate::Problem;
 use crate::call::{Call, Strided, Work};
 
@@ -28,6 +28,8 @@ pub enum Step {
     },
     /// A kernel for tensors of any layout.
     Tensors(TensorParams),
+    /// A kernel of losses that are sums over elements.
+    Elements(ElementParams),
     /// `sum_rows`
     Sum(FinishParams),
     /// `finish_sums`

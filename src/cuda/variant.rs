@@ -257,7 +257,8 @@ mod tests {
         for dtype in [BF16, F32] {
             for target in [DType::I64, BF16, F32] {
                 for classes in [1, 20, 100_000] {
-                    let problem = of(dtype, classes).targets(target).outputs(Outputs::CROSS_ENTROPY);
+                    let problem =
+                        of(dtype, classes).targets(target).outputs(Outputs::CROSS_ENTROPY);
                     let problem = problem.class_weights(true).softcap(2.0).label_smoothing(0.1);
                     for width in widths(&problem, false) {
                         assert!(columns(&problem, false, width, false).is_some());

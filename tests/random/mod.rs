@@ -28,7 +28,8 @@ pub fn problems(
     let rest = (any::<bool>(), any::<bool>(), select(&REDUCTIONS[..]));
     let any = (types, options, rest).prop_map(|(types, options, rest)| {
         let (logits, targets, wide_gradient, classes) = types;
-        let mut problem = Problem::new(logits, classes).targets(targets).outputs(Outputs::CROSS_ENTROPY);
+        let mut problem =
+            Problem::new(logits, classes).targets(targets).outputs(Outputs::CROSS_ENTROPY);
         if wide_gradient {
             problem.dlogits = DType::F32;
         }

@@ -1,9 +1,11 @@
-//! Calls of all operations with their tensors wherever a test wants them, on a GPU and, widened to
-//! `f64`, on the CPU.
+//! Calls of all operations with their tensors wherever a test wants them, and what they may be off by.
 
+mod bounds;
+
+use xent::reference::{self, Targets};
 use xent::{
-    Args, BackwardArgs, Context, DType, Denominator, Layout, Operation, Outputs, Plan, Problem,
-    Reduction, Tensor, View, ViewMut,
+    Args, BackwardArgs, Context, DType, Denominator, Form, Layout, Operation, Outputs, Plan,
+    Problem, Reduction, Tensor, View, ViewMut,
 };
 
 use crate::common::placed::{Place, view, view_mut};
@@ -64,28 +66,48 @@ macro_rules! give {
 /// What fills the gaps between elements that are written.
 const CANARY: f64 = 96.0;
 
+/// From 0 to 1, with both ends among them.
+fn probabilities(seed: u64, count: usize) -> Vec<f64> {
+    let spread = normal(seed, count, 3.0).into_iter().map(|x| 1.0 / (1.0 + (-x).exp()));
+    spread.enumerate().map(|(i, p)| [p, p, p, p, p, 0.0, p, p, 1.0][i * 7 % 9]).collect()
+}
+
 impl Trial {
-    /// Numbers of both signs; the caller replaces what the operation wants otherwise.
+    /// Numbers that the operation is for, and weights where the problem declares them.
     pub fn new(problem: Problem, layout: Layout, seed: u64) -> Trial {
         let (rows, classes) = (layout.outer * layout.inner, problem.classes);
+        let count = rows * classes;
         let of = |dtype: DType, numbers: Vec<f64>| -> Vec<f64> {
             numbers.into_iter().map(|x| round(x, dtype)).collect()
         };
-        let numbers = |dtype, turn: u64, count| of(dtype, normal(seed + 100 * turn, count, 2.0));
-        let weights = |given: bool, turn, count| given.then(|| numbers(DType::F32, turn, count));
+        let p = probabilities(seed, count);
+        let x = match problem.input {
+            Form::Logits => normal(seed, count, 5.0),
+            Form::LogProbabilities => p.iter().map(|p| p.max(1e-30).ln()).collect(),
+            Form::Probabilities => p,
+        };
+        let mut q = probabilities(seed + 1, count);
+        if problem.log_targets {
+            q.iter_mut().for_each(|q| *q = q.max(1e-20).ln());
+        }
         let targets = if problem.targets.is_float() { problem.targets } else { DType::F32 };
-        let second = if problem.outputs == Outputs::OUTPUT { problem.output } else { problem.dlogits };
+        let weights = |given: bool, turn, count| {
+            given.then(|| of(DType::F32, normal(seed + turn, count, 1.0)))
+        };
+        let positive = |weights: Vec<f64>| weights.into_iter().map(f64::abs).collect();
+        let is_softmax = problem.outputs == Outputs::OUTPUT;
+        let second = if is_softmax { problem.output } else { problem.dlogits };
         Trial {
-            logits: numbers(problem.logits, 1, rows * classes),
+            logits: of(problem.logits, x),
             classes: (0..rows).map(|row| (row * 7 % classes) as i64).collect(),
-            probabilities: numbers(targets, 2, rows * classes),
-            class_weights: weights(problem.class_weights, 3, classes),
-            row_weights: weights(problem.row_weights, 4, rows),
-            element_weights: weights(problem.element_weights, 5, rows * classes),
-            pos_weights: weights(problem.pos_weights, 6, classes),
+            probabilities: of(targets, q),
+            class_weights: weights(problem.class_weights, 2, classes),
+            row_weights: weights(problem.row_weights, 3, rows),
+            element_weights: weights(problem.element_weights, 4, count),
+            pos_weights: weights(problem.pos_weights, 5, classes).map(positive),
             dloss: None,
             denominator: Denominator::Default,
-            upstream: numbers(second, 7, rows * classes),
+            upstream: of(second, normal(seed + 6, count, 2.0)),
             layout,
             problem,
         }
@@ -95,14 +117,26 @@ impl Trial {
         self.layout.outer * self.layout.inner
     }
 
-    /// The same with every floating-point type `f64`.
-    pub fn wide(&self) -> Trial {
-        let mut problem = self.problem.clone();
-        (problem.logits, problem.dlogits, problem.output) = (DType::F64, DType::F64, DType::F64);
-        if problem.targets.is_float() {
-            problem.targets = DType::F64;
+    /// What the reference gets.
+    pub fn inputs(&self) -> reference::Inputs<'_> {
+        let targets = match (self.has_targets(), self.problem.targets.is_float()) {
+            (false, _) => Targets::None,
+            (_, true) => Targets::Probabilities(&self.probabilities),
+            (_, false) => Targets::Classes(&self.classes),
+        };
+        reference::Inputs {
+            class_weights: self.class_weights.as_deref(),
+            row_weights: self.row_weights.as_deref(),
+            element_weights: self.element_weights.as_deref(),
+            pos_weights: self.pos_weights.as_deref(),
+            dloss: self.dloss.as_deref(),
+            denominator: self.denominator,
+            ..reference::Inputs::new(&self.logits, targets)
         }
-        Trial { problem, ..self.clone() }
+    }
+
+    fn has_targets(&self) -> bool {
+        !(self.is_softmax() || self.problem.operation == Operation::Entropy)
     }
 
     /// All calls that the problem has on a device: a run; the backward of a softmax from what it wrote,
@@ -118,7 +152,7 @@ impl Trial {
         found
     }
 
-    fn is_softmax(&self) -> bool {
+    pub fn is_softmax(&self) -> bool {
         self.problem.outputs == Outputs::OUTPUT
     }
 
@@ -267,8 +301,7 @@ impl Inputs {
         let column = |numbers: &Option<Vec<f64>>| {
             numbers.as_ref().map(|x| tensor(x, companion, &[x.len()]).to(context).unwrap())
         };
-        let has_targets = !(trial.is_softmax() || problem.operation == Operation::Entropy);
-        let targets = has_targets.then(|| match problem.targets.is_float() {
+        let targets = trial.has_targets().then(|| match problem.targets.is_float() {
             true => trial.placed(context, &trial.probabilities, problem.targets),
             false => indices(&trial.classes, problem.targets).to(context).unwrap(),
         });
