@@ -287,17 +287,87 @@ typedef enum xent_target {
   XENT_TARGET_PROBABILITIES_F64 = 19,
 } xent_target;
 
-/// How the losses of the rows become the result.
+/// How the losses of the rows become the result. The loss of a row is the sum over its classes.
 typedef enum xent_reduction {
-  /// The weighted mean. With class indices, the sum of losses is divided by the sum of the
+  /// PyTorch's mean. With class indices, the sum of losses is divided by the sum of the
   /// weights of the counted rows; with probabilities, by the number of rows; the z-loss always
-  /// by the number of counted rows. The denominator of xent_args replaces both.
+  /// by the number of counted rows. A binary cross entropy and a divergence are divided by the
+  /// number of elements. The denominator of xent_args replaces all of these.
   XENT_REDUCTION_MEAN = 0,
   /// One loss for each row.
   XENT_REDUCTION_NONE = 1,
   /// The sum.
   XENT_REDUCTION_SUM = 2,
+  /// The sum over the number of counted rows, whatever their weights, as Keras' mean and PyTorch's
+  /// batchmean. The denominator of xent_args replaces it.
+  XENT_REDUCTION_BATCH_MEAN = 3,
+  /// One loss for each row of a binary cross entropy or a divergence, divided by the number of
+  /// classes.
+  XENT_REDUCTION_ROW_MEAN = 4,
+  /// One loss for each element of a binary cross entropy or a divergence, (outer, classes, inner).
+  XENT_REDUCTION_ELEMENTS = 5,
 } xent_reduction;
+
+/// What is computed of each row. With l = -log p of the input (xent_form), targets q, weights w, and
+/// 0 times infinity as 0, the loss of a row is what stands here.
+typedef enum xent_operation {
+  /// sum(w q l); of a class index y, w[y] l[y]. xent_problem has more for logits.
+  XENT_OPERATION_CROSS_ENTROPY = 0,
+  /// sum(w (v q l + (1 - q) l')) with l' = -log(1 - p) and weights v of the positive part. For
+  /// logits and probabilities.
+  XENT_OPERATION_BINARY_CROSS_ENTROPY = 1,
+  /// sum(w q (log q + l)). For log-probabilities and probabilities.
+  XENT_OPERATION_KL_DIVERGENCE = 2,
+  /// sum(w p l). For log-probabilities and probabilities; without targets.
+  XENT_OPERATION_ENTROPY = 3,
+  /// No loss but an output, exp(k x) / sum(exp(k x)) for the scale k. For logits; without targets.
+  XENT_OPERATION_SOFTMAX = 4,
+  /// No loss but an output, k x - log(sum(exp(k x))). For logits; without targets.
+  XENT_OPERATION_LOG_SOFTMAX = 5,
+} xent_operation;
+
+/// What the input is, which is called logits in all operations.
+typedef enum xent_form {
+  /// Numbers whose softmax, or sigmoid in a binary cross entropy, are the probabilities.
+  XENT_FORM_LOGITS = 0,
+  /// Logarithms of probabilities, in nats. They need not add up to anything.
+  XENT_FORM_LOG_PROBABILITIES = 1,
+  /// Probabilities, or anything at least 0. They need not add up to 1.
+  XENT_FORM_PROBABILITIES = 2,
+} xent_form;
+
+/// How the logarithm of a probability is kept finite. The gradient is 0 where something was clipped.
+typedef enum xent_clip {
+  /// Not at all: the loss of a target of probability 0 is infinite.
+  XENT_CLIP_NONE = 0,
+  /// Probabilities are clipped to [e, 1 - e], as in Keras and scikit-learn: 0 < e < 1/2.
+  XENT_CLIP_RANGE = 1,
+  /// Probabilities are clipped to at least e, as in Caffe: 0 < e < 1.
+  XENT_CLIP_LOWER = 2,
+  /// The logarithm is that of p + e: 0 < e < 1. A loss may then be below 0.
+  XENT_CLIP_ADD = 3,
+  /// Logarithms are clipped to at least -b, as in PyTorch, where b is 100. In a binary cross
+  /// entropy the gradient is not 0 then, but (p - q) / max(p (1 - p), 1e-12).
+  XENT_CLIP_LOGARITHM = 4,
+} xent_clip;
+
+/// Whether probabilities are first divided by their sum over the row.
+typedef enum xent_renormalise {
+  /// They are taken as they are.
+  XENT_RENORMALISE_NO = 0,
+  /// Before they are clipped, as in Keras.
+  XENT_RENORMALISE_BEFORE_CLIP = 1,
+  /// After they are clipped, as in scikit-learn up to 1.1.
+  XENT_RENORMALISE_AFTER_CLIP = 2,
+} xent_renormalise;
+
+/// The unit of a loss.
+typedef enum xent_unit {
+  /// Natural logarithms.
+  XENT_UNIT_NATS = 0,
+  /// Logarithms to the base 2.
+  XENT_UNIT_BITS = 1,
+} xent_unit;
 
 /// What a mean divides by.
 typedef enum xent_denominator {
@@ -311,7 +381,7 @@ typedef enum xent_denominator {
 
 /// The outputs of a run, to be combined with |. T is float, or double with f64 logits.
 typedef enum xent_output {
-  /// The loss: one T, or one for each row with XENT_REDUCTION_NONE.
+  /// The loss: one T, one for each row, or one for each element, as the reduction says.
   XENT_OUTPUT_LOSS = 1,
   /// log(sum(exp(z))) of each row: T.
   XENT_OUTPUT_LSE = 2,
@@ -328,6 +398,8 @@ typedef enum xent_output {
   XENT_OUTPUT_CORRECT = 32,
   /// The entropy of the softmax of each row, in nats: T.
   XENT_OUTPUT_ENTROPY = 64,
+  /// The softmax or its logarithm, in the shape of the logits.
+  XENT_OUTPUT_OUTPUT = 128,
 } xent_output;
 
 /// Options of a problem, to be combined with |.
@@ -337,12 +409,19 @@ typedef enum xent_flag {
   XENT_FLAG_IGNORE_INDEX = 1,
   /// A mean over nothing is 0, and not NaN as in PyTorch.
   XENT_FLAG_EMPTY_MEAN_ZERO = 2,
-  /// The gradient replaces the logits: same pointer, type and strides.
+  /// The gradient, or the softmax, replaces the logits: same pointer, type and strides. In the
+  /// backward of a softmax the gradient replaces doutput.
   XENT_FLAG_IN_PLACE = 4,
   /// A run brings class_weights.
   XENT_FLAG_CLASS_WEIGHTS = 8,
   /// A run brings row_weights.
   XENT_FLAG_ROW_WEIGHTS = 16,
+  /// A run brings element_weights.
+  XENT_FLAG_ELEMENT_WEIGHTS = 32,
+  /// A run brings pos_weights.
+  XENT_FLAG_POS_WEIGHTS = 64,
+  /// The targets of a divergence are logarithms of probabilities.
+  XENT_FLAG_LOG_TARGETS = 128,
 } xent_flag;
 
 /// A device with its threads. Made by xent_context_create, freed by xent_context_destroy.
@@ -402,9 +481,10 @@ typedef struct xent_context_options {
   const char *cache_directory;
 } xent_context_options;
 
-/// What to compute: types, sizes, options and the outputs that are wanted.
+/// What to compute: an operation, types, sizes, options and the outputs that are wanted.
 ///
-/// For one row of logits x, with logit_scale k, softcap c, class weights w, label_smoothing s over
+/// All zero but classes, it is the mean cross entropy of logits, for which most options are. What an
+/// operation has no use for is refused. For one row of logits x, with logit_scale k, softcap c, class weights w, label_smoothing s over
 /// C classes, row weight r and z_loss a:
 ///
 ///   z    = k x, and with a softcap c tanh(k x / c)
@@ -447,6 +527,20 @@ typedef struct xent_problem {
   /// A promise: logits, their gradient and the strides of their rows are multiples of this many
   /// bytes. A power of two up to 4096; 0 promises nothing.
   int64_t alignment;
+  /// What is computed of each row.
+  enum xent_operation operation;
+  /// What the logits are.
+  enum xent_form input;
+  /// How logarithms of probabilities are kept finite.
+  enum xent_clip clip;
+  /// Whether probabilities are first divided by their sum over the row.
+  enum xent_renormalise renormalise;
+  /// The number of clip: e or b. 0 without one.
+  double clip_value;
+  /// The unit of the loss.
+  enum xent_unit unit;
+  /// The type of the softmax or its logarithm: that of the logits, or f32.
+  enum xent_dtype output_dtype;
 } xent_problem;
 
 /// The buffers of one xent_run. Starts as xent_args_default().
@@ -477,7 +571,7 @@ typedef struct xent_args {
   const void *row_weights;
   /// The upstream gradient, T. NULL is 1. Only with XENT_OUTPUT_DLOGITS.
   const void *dloss;
-  /// 0: one upstream gradient. 1: one for each row, with XENT_REDUCTION_NONE.
+  /// 0: one upstream gradient. 1: one for each loss, where the reduction leaves several.
   int64_t dloss_stride;
   /// What a mean divides by.
   enum xent_denominator denominator_kind;
@@ -515,12 +609,23 @@ typedef struct xent_args {
   size_t workspace_size;
   /// The stream of a GPU that does the work; NULL is the legacy default stream. NULL on the CPU.
   xent_stream stream;
+  /// One T for each element, (outer, classes, inner), with XENT_FLAG_ELEMENT_WEIGHTS.
+  const void *element_weights;
+  /// Their strides; all 0 is packed.
+  int64_t element_weights_strides[3];
+  /// One T for each class, with XENT_FLAG_POS_WEIGHTS.
+  const void *pos_weights;
+  /// Where the softmax or its logarithm goes, (outer, classes, inner).
+  void *output;
+  /// Its strides; all 0 is packed.
+  int64_t output_strides[3];
 } xent_args;
 
-/// The buffers of one xent_backward. Starts as xent_backward_args_default().
+/// The buffers of one xent_backward or xent_double_backward. Starts as xent_backward_args_default().
 ///
 /// Every field means what it means in xent_args; the inputs are those of the run that wrote stats,
-/// but for dloss and the denominator, which may be new.
+/// but for dloss and the denominator, which may be new. The backward of a softmax reads output and
+/// doutput in the place of logits, targets and stats.
 typedef struct xent_backward_args {
   /// sizeof(xent_backward_args).
   size_t struct_size;
@@ -544,7 +649,7 @@ typedef struct xent_backward_args {
   const void *row_weights;
   /// The upstream gradient, T. NULL is 1.
   const void *dloss;
-  /// 0: one upstream gradient. 1: one for each row, with XENT_REDUCTION_NONE.
+  /// 0: one upstream gradient. 1: one for each loss, where the reduction leaves several.
   int64_t dloss_stride;
   /// What a mean divides by.
   enum xent_denominator denominator_kind;
@@ -568,6 +673,19 @@ typedef struct xent_backward_args {
   size_t workspace_size;
   /// The stream of a GPU that does the work; NULL is the default stream. NULL on the CPU.
   xent_stream stream;
+  /// The softmax or its logarithm that a run wrote, (outer, classes, inner).
+  const void *output;
+  /// Its strides; all 0 is packed.
+  int64_t output_strides[3];
+  /// The upstream gradient of the softmax or its logarithm, of their type, (outer, classes, inner).
+  const void *doutput;
+  /// Its strides; all 0 is packed.
+  int64_t doutput_strides[3];
+  /// For xent_double_backward, the upstream gradient of the gradient, of its type, (outer, classes,
+  /// inner).
+  const void *ddlogits;
+  /// Its strides; all 0 is packed.
+  int64_t ddlogits_strides[3];
 } xent_backward_args;
 
 /// What was wrong with the targets of runs on a GPU. The program has it in memory of the GPU and
@@ -673,7 +791,8 @@ enum xent_device xent_context_device(const struct xent_context *context,
 /// @param context  need not outlive the plan
 /// @param problem  read only during the call
 /// @param out      the plan, which is the caller's; untouched if the call fails
-/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU;
+/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU, and all
+///         but the cross entropy of logits;
 ///         XENT_STATUS_DEVICE_UNAVAILABLE if the kernels cannot be compiled; XENT_STATUS_CUDA if
 ///         the driver fails; XENT_STATUS_OUT_OF_RESOURCES if there is no memory for them; the 1xx
 ///         of wrong arguments
@@ -729,7 +848,8 @@ enum xent_status xent_run(const struct xent_plan *plan,
                           const struct xent_args *args);
 
 /// Computes the gradient from the statistics of a run, for an upstream gradient that was not known
-/// then. It is that of a run with XENT_OUTPUT_DLOGITS, bit for bit.
+/// then. It is that of a run with XENT_OUTPUT_DLOGITS, bit for bit. For a softmax or its logarithm,
+/// computes the gradient from their output and its upstream gradient.
 ///
 /// Allocation, synchronisation and capture are as in xent_run.
 ///
@@ -739,6 +859,20 @@ enum xent_status xent_run(const struct xent_plan *plan,
 XENT_MUST_USE
 enum xent_status xent_backward(const struct xent_plan *plan,
                                const struct xent_backward_args *args);
+
+/// Computes the derivative of the gradient in a direction: the Hessian of the loss of each row times
+/// ddlogits of this row, times dloss, from the statistics of a run. This is what the backward of a
+/// backward hands on to the logits. It goes to args->dlogits.
+///
+/// Allocation, synchronisation and capture are as in xent_run.
+///
+/// @param plan  the plan of the run; its problem is the cross entropy of logits without a softcap, and
+///              its outputs have XENT_OUTPUT_STATS
+/// @param args  read only during the call; the buffers stay the caller's
+/// @return as xent_backward, and XENT_STATUS_UNSUPPORTED for a problem with a softcap, and on a GPU
+XENT_MUST_USE
+enum xent_status xent_double_backward(const struct xent_plan *plan,
+                                      const struct xent_backward_args *args);
 
 /// Waits for a stream and reads a report from the memory of a GPU. The only call that is made to
 /// wait; not while the stream is captured.

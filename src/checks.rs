@@ -70,10 +70,7 @@ impl<'p> Checks<'p> {
         let companion = problem.logits.companion();
         let logits = self.strided(self.input, &inputs.logits, dtype, false)?;
         self.promised_alignment(self.input, &logits)?;
-        let rows = self.layout.outer.checked_mul(self.layout.inner).ok_or_else(|| {
-            let given = format!("{} x {}", self.layout.outer, self.layout.inner);
-            Error::mismatch("rows", given, "a number below 2^64")
-        })?;
+        let (rows, inner) = self.rows()?;
         let field = "targets";
         let targets = match (&inputs.targets, with_targets) {
             (Some(targets), true) if problem.targets_are_probabilities() => {
@@ -133,7 +130,7 @@ impl<'p> Checks<'p> {
         Ok(Call {
             work,
             rows,
-            inner: self.layout.inner.max(1),
+            inner,
             logits,
             targets,
             class_weights,
@@ -154,6 +151,15 @@ impl<'p> Checks<'p> {
             workspace: null_mut(),
             on_gpu: self.of_a_gpu(inputs)?,
         })
+    }
+
+    /// The rows, and how many of them follow one another after the class axis.
+    pub fn rows(&self) -> Result<(usize, usize)> {
+        let Layout { outer, inner, .. } = self.layout;
+        let rows = outer.checked_mul(inner).ok_or_else(|| {
+            Error::mismatch("rows", format!("{outer} x {inner}"), "a number below 2^64")
+        })?;
+        Ok((rows, inner.max(1)))
     }
 
     fn of_a_gpu(&mut self, inputs: &Inputs<'_>) -> Result<OnGpu> {
@@ -380,7 +386,7 @@ impl<'p> Checks<'p> {
     }
 
     /// No written region may meet another one, but for the gradient that replaces the logits.
-    fn apart(&self) -> Result<()> {
+    pub fn apart(&self) -> Result<()> {
         let regions = || self.regions.iter().flatten();
         for (index, a) in regions().enumerate() {
             for b in regions().skip(index + 1) {

@@ -107,6 +107,14 @@
 //! pass, or later by [`Plan::backward`] from the statistics, with the same bits. [`Problem`] has
 //! the formulas.
 //!
+//! On the CPU there is more: an [`Operation`] on logits, log-probabilities or probabilities.
+//! [`Problem::softmax`], [`Problem::log_softmax`], [`Problem::nll_loss`],
+//! [`Problem::cross_entropy_from_probs`], [`Problem::bce_with_logits`], [`Problem::bce`],
+//! [`Problem::kl_div`] and [`Problem::entropy`] are those that have names elsewhere, others have the
+//! conventions of Keras, scikit-learn and Caffe. [`Plan::backward`] goes back from the output of a
+//! softmax, [`Plan::double_backward`] once more from the gradient of a cross entropy. [`one_hot`] and
+//! [`distributions`] make targets.
+//!
 //! Deliberately unlike PyTorch: ignored rows are never read, so that a NaN in them poisons
 //! nothing; 0 times infinity is 0; the loss of 16-bit logits is `f32`; a smoothing outside \[0, 1\]
 //! is an error; the caller may bring the denominator of the mean.
@@ -122,6 +130,9 @@
 //! | loss of a row | u ((6 + 1.5 T) q + 3 loss) |
 //! | gradient p - y, before it is rounded to its type | u ((8 + 2.5 (t + T q)) p + 6 y) |
 //! | the same at a target that is the maximum | (8 + 2.5 T) u relative |
+//! | softmax p | u (8 + 2.5 (t + T q)) p |
+//! | its logarithm l | u ((6 + 1.5 T) q - 3 l) |
+//! | other losses and their gradients | 8 u of the magnitudes of their terms |
 //!
 //! With weights, smoothing or probabilities 3 loss becomes 5 times the sum of the terms'
 //! magnitudes; a softcap adds 4 u max|z|. There is no absolute part, but for numbers below 2^-126: a
@@ -182,6 +193,7 @@ mod workspace;
 
 pub use args::{Args, BackwardArgs, Denominator};
 pub use context::{Context, ContextOptions};
+pub use cpu::labels::{check_distributions, distributions, one_hot};
 pub use cpu::parallel::ParallelFor;
 pub use cpu::reference;
 #[cfg(all(feature = "cuda", target_os = "linux"))]

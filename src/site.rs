@@ -37,3 +37,20 @@ pub(crate) trait Site {
         given.map_or(Ok(()), |given| Err(Error::mismatch(field, given, needed())))
     }
 }
+
+/// Where no plan is: host memory.
+pub(crate) struct Host;
+
+impl Site for Host {
+    fn gpu(&self) -> Option<u32> {
+        None
+    }
+
+    fn foreign(&self, _: usize) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn workspace_size(&self, _: usize) -> usize {
+        0
+    }
+}

@@ -319,10 +319,11 @@ impl<'c> Call<'c> {
         };
         // SAFETY: the caller's promise.
         let mut workspace = unsafe { self.workspace() };
-        Ok(match double {
+        match double {
             true => self.plan.double_backward(run, &mut workspace)?,
             false => self.plan.backward(run, &mut workspace)?,
-        })
+        }
+        Ok(())
     }
 
     /// # Safety
@@ -353,7 +354,8 @@ impl<'c> Call<'c> {
         let weights = size("class_weights_count", args.class_weights_count)?;
         let dloss = match args.dloss_stride {
             0 => 1,
-            1 => self.losses(),
+            // One for each row is refused where the reduction leaves one loss.
+            1 => self.losses().max(self.rows()),
             other => return Err(Error::invalid("dloss_stride", other, "0 or 1").into()),
         };
         // SAFETY: the caller's promise.

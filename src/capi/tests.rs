@@ -109,19 +109,21 @@ fn layouts_are_those_of_c() {
         xent_problem {
             struct_size, classes, logits_dtype, dlogits_dtype, target_type, reduction, outputs,
             flags, ignore_index, label_smoothing, logit_scale, softcap, z_loss, expected_rows,
-            alignment,
+            alignment, operation, input, clip, renormalise, clip_value, unit, output_dtype,
         }
         xent_args {
             struct_size, outer, inner, logits, logits_strides, targets, target_strides,
             class_weights, class_weights_count, row_weights, dloss, dloss_stride, denominator_kind,
             reserved, denominator_value, denominator_pointer, loss, lse, stats, dlogits,
             dlogits_strides, argmax, correct, entropy, report, workspace, workspace_size, stream,
+            element_weights, element_weights_strides, pos_weights, output, output_strides,
         }
         xent_backward_args {
             struct_size, outer, inner, logits, logits_strides, targets, target_strides,
             class_weights, class_weights_count, row_weights, dloss, dloss_stride, denominator_kind,
             reserved, denominator_value, denominator_pointer, stats, dlogits, dlogits_strides,
-            report, workspace, workspace_size, stream,
+            report, workspace, workspace_size, stream, output, output_strides, doutput,
+            doutput_strides, ddlogits, ddlogits_strides,
         }
         xent_report { count, row, value, reserved }
         xent_workspace { data, size }
@@ -130,6 +132,11 @@ fn layouts_are_those_of_c() {
         ("xent_status", size_of::<xent_status>()),
         ("xent_dtype", size_of::<xent_dtype>()),
         ("xent_target", size_of::<xent_target>()),
+        ("xent_operation", size_of::<xent_operation>()),
+        ("xent_form", size_of::<xent_form>()),
+        ("xent_clip", size_of::<xent_clip>()),
+        ("xent_renormalise", size_of::<xent_renormalise>()),
+        ("xent_unit", size_of::<xent_unit>()),
         ("xent_reduction", size_of::<xent_reduction>()),
         ("xent_device", size_of::<xent_device>()),
         ("xent_denominator", size_of::<xent_denominator>()),

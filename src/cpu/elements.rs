@@ -64,14 +64,13 @@ impl Problem {
         of_classes && self.label_smoothing == 0.0 && self.renormalise == Renormalise::No
     }
 
-    /// What label smoothing leaves of a target, and what it adds.
+    /// What label smoothing leaves of a target, and what it adds; binary terms do so themselves.
     fn smoothed(&self) -> (f32, f32) {
-        let evenly = match self.operation {
-            Operation::BinaryCrossEntropy => 2.0,
-            _ => self.classes as f64,
+        let smoothing = match self.operation {
+            Operation::BinaryCrossEntropy => 0.0,
+            _ => self.label_smoothing,
         };
-        let smoothing = self.label_smoothing;
-        ((1.0 - smoothing) as f32, (smoothing / evenly) as f32)
+        ((1.0 - smoothing) as f32, (smoothing / self.classes as f64) as f32)
     }
 
     /// Nats in the unit of the loss, inverted.

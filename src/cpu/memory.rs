@@ -89,6 +89,10 @@ number! {
     f32: f64::from, |x| x as f32;
     f16: f16::to_f64, |x| f16::from_f32(x as f32);
     bf16: bf16::to_f64, |x| bf16::from_f32(x as f32);
+    i64: |x| x as f64, |x| x as i64;
+    i32: f64::from, |x| x as i32;
+    u32: f64::from, |x| x as u32;
+    u8: f64::from, |x| x as u8;
 }
 
 /// An element type that kernels work on.
@@ -197,7 +201,10 @@ impl Row {
             DType::F32 => self.read_each::<f32>(out),
             DType::F16 => self.read_each::<f16>(out),
             DType::BF16 => self.read_each::<bf16>(out),
-            other => unreachable!("a row of {other}"),
+            DType::I64 => self.read_each::<i64>(out),
+            DType::I32 => self.read_each::<i32>(out),
+            DType::U32 => self.read_each::<u32>(out),
+            DType::U8 => self.read_each::<u8>(out),
         }
     }
 

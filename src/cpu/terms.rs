@@ -95,6 +95,23 @@ impl Surprisal for OfProbability {
     }
 }
 
+/// x is p, and the logarithm at least -b.
+#[derive(Clone, Copy)]
+pub(super) struct OfFloored {
+    pub bound: f32,
+}
+
+impl Surprisal for OfFloored {
+    #[inline(always)]
+    fn at<S: Simd>(&self, s: S, x: S::V) -> (S::V, S::V) {
+        let bound = s.splat(self.bound);
+        let surprisal = negate(s, ln(s, x));
+        let slope = s.div(s.splat(-1.0), magnitude_of_zero(s, x));
+        let clipped = s.if_less(bound, surprisal, s.splat(0.0), slope);
+        (s.if_less(bound, surprisal, bound, surprisal), clipped)
+    }
+}
+
 /// x is p, and the logarithm is that of p + e.
 #[derive(Clone, Copy)]
 pub(super) struct OfSum {
@@ -162,9 +179,30 @@ impl Term for EntropyOfLogarithm {
     }
 }
 
+/// Targets of a binary cross entropy under label smoothing.
+#[derive(Clone, Copy)]
+pub(super) struct Labels {
+    keep: f32,
+    share: f32,
+}
+
+impl Labels {
+    pub fn new(smoothing: f64) -> Self {
+        Labels { keep: (1.0 - smoothing) as f32, share: (0.5 * smoothing) as f32 }
+    }
+
+    /// 1 - t and t, both smoothed: the one is not what rounding left of the other.
+    #[inline(always)]
+    fn of<S: Simd>(&self, s: S, t: S::V, v: S::V) -> (S::V, S::V) {
+        let (keep, share) = (s.splat(self.keep), s.splat(self.share));
+        let negative = s.mul_add(s.sub(s.splat(1.0), t), keep, share);
+        (negative, s.mul(v, s.mul_add(t, keep, share)))
+    }
+}
+
 /// (1 - t) softplus(x) + v t softplus(-x).
 #[derive(Clone, Copy)]
-pub(super) struct BinaryOfLogit;
+pub(super) struct BinaryOfLogit(Labels);
 
 impl Term for BinaryOfLogit {
     #[inline(always)]
@@ -177,7 +215,7 @@ impl Term for BinaryOfLogit {
         let (large, small) = (s.div(one, s.add(one, e)), s.div(e, s.add(one, e)));
         let (of_x, of_minus_x) =
             (s.if_less(x, zero, small, large), s.if_less(x, zero, large, small));
-        let (negative, positive) = (s.sub(one, t), s.mul(v, t));
+        let (negative, positive) = self.0.of(s, t, v);
         let loss = s.add(
             product(s, negative, s.add(above, rest)),
             product(s, positive, s.add(below, rest)),
@@ -189,6 +227,7 @@ impl Term for BinaryOfLogit {
 /// v t l(p) + (1 - t) l(1 - p), where x is p, clipped to an interval.
 #[derive(Clone, Copy)]
 pub(super) struct BinaryOfProbability {
+    labels: Labels,
     /// Of p, and what l(1 - p) is on either side.
     of: OfProbability,
     rest_below: f32,
@@ -196,20 +235,22 @@ pub(super) struct BinaryOfProbability {
 }
 
 impl BinaryOfProbability {
-    pub fn new(clip: Clip) -> Self {
+    pub fn new(labels: Labels, clip: Clip) -> Self {
         let of = OfProbability::new(clip);
         match clip {
             Clip::Range(e) => BinaryOfProbability {
+                labels,
                 of,
                 rest_below: -(-e).ln_1p() as f32,
                 rest_above: -e.ln() as f32,
             },
             Clip::Lower(e) => BinaryOfProbability {
+                labels,
                 of: OfProbability { high: 1.0, above: 0.0, ..of },
                 rest_below: -(-e).ln_1p() as f32,
                 rest_above: f32::INFINITY,
             },
-            _ => BinaryOfProbability { of, rest_below: f32::NAN, rest_above: f32::NAN },
+            _ => BinaryOfProbability { labels, of, rest_below: f32::NAN, rest_above: f32::NAN },
         }
     }
 }
@@ -217,12 +258,12 @@ impl BinaryOfProbability {
 impl Term for BinaryOfProbability {
     #[inline(always)]
     fn at<S: Simd>(&self, s: S, x: S::V, t: S::V, v: S::V) -> (S::V, S::V) {
-        let (zero, one, of) = (s.splat(0.0), s.splat(1.0), &self.of);
+        let (zero, of) = (s.splat(0.0), &self.of);
         let (surprisal, slope) = of.at(s, x);
         let (rest, rest_slope) = of_rest(s, x);
         let rest = of.select(s, x, rest, s.splat(self.rest_below), s.splat(self.rest_above));
         let rest_slope = of.select(s, x, rest_slope, zero, zero);
-        let (negative, positive) = (s.sub(one, t), s.mul(v, t));
+        let (negative, positive) = self.labels.of(s, t, v);
         (
             s.add(product(s, positive, surprisal), product(s, negative, rest)),
             s.add(product(s, positive, slope), product(s, negative, rest_slope)),
@@ -233,17 +274,8 @@ impl Term for BinaryOfProbability {
 /// The same with logarithms of at least -b, each for itself, and the derivative that PyTorch has.
 #[derive(Clone, Copy)]
 pub(super) struct BinaryOfFloored {
-    of: OfProbability,
-    /// The largest p whose l(1 - p) is not clipped, and what it is else.
-    high: f32,
-    above: f32,
-}
-
-impl BinaryOfFloored {
-    pub fn new(bound: f64) -> Self {
-        let of = OfProbability::new(Clip::Logarithm(bound));
-        BinaryOfFloored { of, high: at_most(-(-bound).exp_m1()), above: bound as f32 }
-    }
+    labels: Labels,
+    of: OfFloored,
 }
 
 impl Term for BinaryOfFloored {
@@ -253,10 +285,9 @@ impl Term for BinaryOfFloored {
         let one = s.splat(1.0);
         let (surprisal, _) = self.of.at(s, x);
         let (rest, _) = of_rest(s, x);
-        // l(1 - p) is largest at 1, where it is infinite, and all that `high` is below.
-        let rest = s.if_less(s.splat(self.above), rest, s.splat(self.above), rest);
-        let rest = s.if_less(s.splat(self.high), x, s.splat(self.above), rest);
-        let (negative, positive) = (s.sub(one, t), s.mul(v, t));
+        let bound = s.splat(self.of.bound);
+        let rest = s.if_less(bound, rest, bound, rest);
+        let (negative, positive) = self.labels.of(s, t, v);
         let loss = s.add(product(s, positive, surprisal), product(s, negative, rest));
         let not_x = s.sub(one, x);
         let variance = s.mul(x, not_x);
@@ -268,18 +299,23 @@ impl Term for BinaryOfFloored {
 
 /// -v t log(p + e) - (1 - t) log(1 - p + e), where x is p.
 #[derive(Clone, Copy)]
-pub(super) struct BinaryOfSum(pub OfSum);
+pub(super) struct BinaryOfSum {
+    labels: Labels,
+    of: OfSum,
+}
 
 impl Term for BinaryOfSum {
     #[inline(always)]
     fn at<S: Simd>(&self, s: S, x: S::V, t: S::V, v: S::V) -> (S::V, S::V) {
         let one = s.splat(1.0);
-        let (surprisal, slope) = self.0.at(s, x);
-        // 1 - p + e as 1 + (e - p), which does not lose a small p.
-        let less = s.sub(s.splat(self.0.epsilon), x);
-        let rest = negate(s, log1p(s, less));
-        let rest_slope = s.div(one, magnitude_of_zero(s, s.add(one, less)));
-        let (negative, positive) = (s.sub(one, t), s.mul(v, t));
+        let (surprisal, slope) = self.of.at(s, x);
+        // 1 - p is exact above 1/2; below, the logarithm must not lose a small p.
+        let epsilon = s.splat(self.of.epsilon);
+        let sum = s.add(s.sub(one, x), epsilon);
+        let (large, small) = (ln(s, sum), log1p(s, s.sub(epsilon, x)));
+        let rest = negate(s, s.if_less(x, s.splat(0.5), small, large));
+        let rest_slope = s.div(one, magnitude_of_zero(s, sum));
+        let (negative, positive) = self.labels.of(s, t, v);
         (
             s.add(product(s, positive, surprisal), product(s, negative, rest)),
             s.add(product(s, positive, slope), product(s, negative, rest_slope)),
@@ -328,16 +364,20 @@ pub(super) trait WithTerm {
 pub(super) fn with_term<W: WithTerm>(problem: &Problem, work: W) -> W::Output {
     use crate::{Form, Operation};
     let log_targets = problem.log_targets;
+    let labels = Labels::new(problem.label_smoothing);
+    let floored = |bound: f64| OfFloored { bound: bound as f32 };
     let of = OfProbability::new(problem.clip);
     match (problem.operation, problem.input, problem.clip) {
-        (Operation::BinaryCrossEntropy, Form::Logits, _) => work.with(BinaryOfLogit),
+        (Operation::BinaryCrossEntropy, Form::Logits, _) => work.with(BinaryOfLogit(labels)),
         (Operation::BinaryCrossEntropy, _, Clip::Add(e)) => {
-            work.with(BinaryOfSum(OfSum { epsilon: e as f32 }))
+            work.with(BinaryOfSum { labels, of: OfSum { epsilon: e as f32 } })
         }
         (Operation::BinaryCrossEntropy, _, Clip::Logarithm(bound)) => {
-            work.with(BinaryOfFloored::new(bound))
+            work.with(BinaryOfFloored { labels, of: floored(bound) })
         }
-        (Operation::BinaryCrossEntropy, _, clip) => work.with(BinaryOfProbability::new(clip)),
+        (Operation::BinaryCrossEntropy, _, clip) => {
+            work.with(BinaryOfProbability::new(labels, clip))
+        }
         (Operation::Entropy, Form::LogProbabilities, _) => work.with(EntropyOfLogarithm),
         (Operation::Entropy, ..) => work.with(EntropyOfProbability),
         (Operation::KlDivergence, Form::LogProbabilities, _) => {
@@ -346,9 +386,13 @@ pub(super) fn with_term<W: WithTerm>(problem: &Problem, work: W) -> W::Output {
         (Operation::KlDivergence, _, Clip::Add(e)) => {
             work.with(Divergence { of: OfSum { epsilon: e as f32 }, log_targets })
         }
+        (Operation::KlDivergence, _, Clip::Logarithm(bound)) => {
+            work.with(Divergence { of: floored(bound), log_targets })
+        }
         (Operation::KlDivergence, ..) => work.with(Divergence { of, log_targets }),
         (_, Form::LogProbabilities, _) => work.with(CrossEntropy(OfLogarithm)),
         (_, _, Clip::Add(e)) => work.with(CrossEntropy(OfSum { epsilon: e as f32 })),
+        (_, _, Clip::Logarithm(bound)) => work.with(CrossEntropy(floored(bound))),
         _ => work.with(CrossEntropy(of)),
     }
 }

@@ -81,10 +81,24 @@ static void test_problem(void) {
   REFUSED(create_plan, problem.target_type = XENT_TARGET_PROBABILITIES_F64, INVALID_ARGUMENT,
           "targets: f64 is not allowed");
   REFUSED(create_plan, WRONG_ENUM(problem.reduction, -7), INVALID_ARGUMENT, "reduction: 42949672");
-  REFUSED(create_plan, problem.outputs |= 128, INVALID_ARGUMENT,
-          "outputs: 0xff is not allowed; it must be within the bits 0x7f");
-  REFUSED(create_plan, problem.flags = 32, INVALID_ARGUMENT,
-          "flags: 0x20 is not allowed; it must be within the bits 0x1f");
+  REFUSED(create_plan, problem.outputs |= 256, INVALID_ARGUMENT,
+          " is not allowed; it must be within the bits 0xff");
+  REFUSED(create_plan, problem.outputs |= XENT_OUTPUT_OUTPUT, INVALID_ARGUMENT,
+          "outputs: 0xff is not allowed; it must be within 0x7f with CrossEntropy of Logits");
+  REFUSED(create_plan, problem.flags = 256, INVALID_ARGUMENT,
+          "flags: 0x100 is not allowed; it must be within the bits 0xff");
+  REFUSED(create_plan, problem.flags = XENT_FLAG_ELEMENT_WEIGHTS, INVALID_ARGUMENT,
+          "element_weights: true is not allowed; it must be unset with CrossEntropy of Logits");
+  REFUSED(create_plan, problem.flags = XENT_FLAG_POS_WEIGHTS, INVALID_ARGUMENT, "pos_weights");
+  REFUSED(create_plan, problem.flags = XENT_FLAG_LOG_TARGETS, INVALID_ARGUMENT, "log_targets");
+  REFUSED(create_plan, WRONG_ENUM(problem.operation, 6), INVALID_ARGUMENT,
+          "operation: 6 is not allowed; it must be one of 0, 1, 2, 3, 4, 5");
+  REFUSED(create_plan, WRONG_ENUM(problem.input, 3), INVALID_ARGUMENT, "input: 3 is not allowed");
+  REFUSED(create_plan, WRONG_ENUM(problem.clip, 5), INVALID_ARGUMENT, "clip: 5 is not allowed");
+  REFUSED(create_plan, WRONG_ENUM(problem.renormalise, 3), INVALID_ARGUMENT, "renormalise: 3");
+  REFUSED(create_plan, WRONG_ENUM(problem.unit, 2), INVALID_ARGUMENT, "unit: 2 is not allowed");
+  REFUSED(create_plan, problem.clip_value = 0.1, INVALID_ARGUMENT,
+          "clip_value: 0.1 is not allowed; it must be 0 without a clip");
   REFUSED(create_plan, problem.ignore_index = -100, INVALID_ARGUMENT,
           "ignore_index: -100 is not allowed; it must be 0 without XENT_FLAG_IGNORE_INDEX");
   REFUSED(create_plan, problem.flags |= XENT_FLAG_IGNORE_INDEX; problem.ignore_index = -100;
@@ -206,7 +220,7 @@ static void test_newer_struct(void) {
   xent_plan_destroy(plan);
   larger.newer[1] = 1;
   HANDLE(xent_plan_create(context, &larger.problem, &plan), VERSION_MISMATCH,
-         "xent_problem: byte 104 is not 0, but this version knows only 96 bytes");
+         "xent_problem: byte 136 is not 0, but this version knows only 128 bytes");
 }
 
 int main(int argc, char** argv) {

@@ -99,7 +99,7 @@ static xent_problem random_problem(void) {
   odd_bits(&problem.target_type, 4);
   if (random_below(3) == 0) problem.target_type = XENT_TARGET_PROBABILITIES_F16;
   odd_bits(&problem.reduction, 3);
-  odd_bits(&problem.outputs, 128);
+  odd_bits(&problem.outputs, 256);
   odd_bits(&problem.flags, 32);
   problem.flags &= random_below(2) ? ~5u : ~0u;
   if (problem.flags & XENT_FLAG_IGNORE_INDEX) odd_integer(&problem.ignore_index);

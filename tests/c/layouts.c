@@ -11,6 +11,11 @@ int main(void) {
   TYPE(xent_status);
   TYPE(xent_dtype);
   TYPE(xent_target);
+  TYPE(xent_operation);
+  TYPE(xent_form);
+  TYPE(xent_clip);
+  TYPE(xent_renormalise);
+  TYPE(xent_unit);
   TYPE(xent_reduction);
   TYPE(xent_device);
   TYPE(xent_denominator);
@@ -43,6 +48,13 @@ int main(void) {
   FIELD(xent_problem, z_loss);
   FIELD(xent_problem, expected_rows);
   FIELD(xent_problem, alignment);
+  FIELD(xent_problem, operation);
+  FIELD(xent_problem, input);
+  FIELD(xent_problem, clip);
+  FIELD(xent_problem, renormalise);
+  FIELD(xent_problem, clip_value);
+  FIELD(xent_problem, unit);
+  FIELD(xent_problem, output_dtype);
 
   TYPE(xent_args);
   FIELD(xent_args, struct_size);
@@ -73,6 +85,11 @@ int main(void) {
   FIELD(xent_args, workspace);
   FIELD(xent_args, workspace_size);
   FIELD(xent_args, stream);
+  FIELD(xent_args, element_weights);
+  FIELD(xent_args, element_weights_strides);
+  FIELD(xent_args, pos_weights);
+  FIELD(xent_args, output);
+  FIELD(xent_args, output_strides);
 
   TYPE(xent_backward_args);
   FIELD(xent_backward_args, struct_size);
@@ -98,6 +115,12 @@ int main(void) {
   FIELD(xent_backward_args, workspace);
   FIELD(xent_backward_args, workspace_size);
   FIELD(xent_backward_args, stream);
+  FIELD(xent_backward_args, output);
+  FIELD(xent_backward_args, output_strides);
+  FIELD(xent_backward_args, doutput);
+  FIELD(xent_backward_args, doutput_strides);
+  FIELD(xent_backward_args, ddlogits);
+  FIELD(xent_backward_args, ddlogits_strides);
 
   TYPE(xent_report);
   FIELD(xent_report, count);

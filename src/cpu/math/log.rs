@@ -23,7 +23,7 @@
 
 use std::f64::consts::LN_2;
 
-use super::{ROUND, horner};
+use super::ROUND;
 use crate::cpu::simd::Simd;
 
 /// log(1 + f) = f + f^2 (c2 + f (c3 + ...)), c10 first.
@@ -49,86 +49,35 @@ const RAISE: u32 = 32;
 /// log(x): -inf for both zeros, NaN for what is negative.
 #[inline(always)]
 pub(in crate::cpu) fn ln<S: Simd>(s: S, x: S::V) -> S::V {
-    let [log] = ln_each(s, [x]);
-    log
-}
-
-/// The same of a block: two registers at a time, so that one computes while the other waits.
-#[inline(always)]
-pub(in crate::cpu) fn ln_block<S: Simd>(s: S, mut x: S::Block) -> S::Block {
-    for pair in x.as_mut().as_chunks_mut::<2>().0 {
-        *pair = ln_each(s, *pair);
-    }
-    x
+    let (raise, factor) = (s.splat(RAISE as f32), s.splat((1u64 << RAISE) as f32));
+    let normal = s.max(s.splat(f32::MIN_POSITIVE), x);
+    let (v, exponent) = s.split(s.if_equal(x, normal, x, s.mul(x, factor)));
+    let n = s.sub(exponent, s.if_equal(x, normal, s.splat(0.0), raise));
+    ends(s, logarithm(s, n, s.sub(v, s.splat(1.0))), x)
 }
 
 /// log(1 + x), with the sign of x for zeros, too: -inf for -1, NaN for what is less.
 #[inline(always)]
 pub(in crate::cpu) fn log1p<S: Simd>(s: S, x: S::V) -> S::V {
-    let [log] = log1p_each(s, [x]);
-    log
-}
-
-/// The same of a block, as of [`ln_block`].
-#[inline(always)]
-pub(in crate::cpu) fn log1p_block<S: Simd>(s: S, mut x: S::Block) -> S::Block {
-    for pair in x.as_mut().as_chunks_mut::<2>().0 {
-        *pair = log1p_each(s, *pair);
-    }
-    x
-}
-
-#[inline(always)]
-fn ln_each<S: Simd, const N: usize>(s: S, x: [S::V; N]) -> [S::V; N] {
-    let (zero, one) = (s.splat(0.0), s.splat(1.0));
-    let (raise, factor) = (s.splat(RAISE as f32), s.splat((1u64 << RAISE) as f32));
-    let (mut n, mut f) = (x, x);
-    for (n, f) in n.iter_mut().zip(&mut f) {
-        let (x, normal) = (*f, s.max(s.splat(f32::MIN_POSITIVE), *f));
-        let (v, exponent) = s.split(s.if_equal(x, normal, x, s.mul(x, factor)));
-        *n = s.sub(exponent, s.if_equal(x, normal, zero, raise));
-        *f = s.sub(v, one);
-    }
-    let mut log = logarithm(s, &n, &f);
-    for (log, x) in log.iter_mut().zip(&x) {
-        *log = ends(s, *log, *x);
-    }
-    log
-}
-
-#[inline(always)]
-fn log1p_each<S: Simd, const N: usize>(s: S, x: [S::V; N]) -> [S::V; N] {
-    let (round, one) = (s.splat(ROUND), s.splat(1.0));
-    let (mut y, mut n, mut f) = (x, x, x);
-    for ((y, n), f) in y.iter_mut().zip(&mut n).zip(&mut f) {
-        let x = *f;
-        *y = s.add(x, one);
-        let lacks = s.sub(x, s.sub(*y, one));
-        let (v, exponent) = s.split(*y);
-        // 2^-n, but 0 where its exponent would be too small: y lacks nothing there.
-        let power = s.max(round, s.sub(s.splat(ROUND + 127.0), exponent));
-        *f = s.mul_add(lacks, s.integer_to_exponent(power), s.sub(v, one));
-        *n = exponent;
-    }
-    let mut log = logarithm(s, &n, &f);
-    for ((log, y), x) in log.iter_mut().zip(&y).zip(&x) {
-        *log = s.copysign(ends(s, *log, *y), *x);
-    }
-    log
+    let one = s.splat(1.0);
+    let y = s.add(x, one);
+    let lacks = s.sub(x, s.sub(y, one));
+    let (v, n) = s.split(y);
+    // 2^-n, but 0 where its exponent would be too small: y lacks nothing there.
+    let power = s.max(s.splat(ROUND), s.sub(s.splat(ROUND + 127.0), n));
+    let f = s.mul_add(lacks, s.integer_to_exponent(power), s.sub(v, one));
+    s.copysign(ends(s, logarithm(s, n, f), y), x)
 }
 
 /// n log(2) + log(1 + f).
 #[inline(always)]
-fn logarithm<S: Simd, const N: usize>(s: S, n: &[S::V; N], f: &[S::V; N]) -> [S::V; N] {
-    let mut log = [s.splat(LOG[0]); N];
+fn logarithm<S: Simd>(s: S, n: S::V, f: S::V) -> S::V {
+    let mut log = s.splat(LOG[0]);
     for c in &LOG[1..] {
-        horner(s, &mut log, f, *c);
+        log = s.mul_add(log, f, s.splat(*c));
     }
-    for ((log, n), f) in log.iter_mut().zip(n).zip(f) {
-        let small = s.mul_add(s.mul(*f, *f), *log, s.mul(*n, s.splat(LN_2_LOW)));
-        *log = s.mul_add(*n, s.splat(LN_2_HIGH), s.add(*f, small));
-    }
-    log
+    let small = s.mul_add(s.mul(f, f), log, s.mul(n, s.splat(LN_2_LOW)));
+    s.mul_add(n, s.splat(LN_2_HIGH), s.add(f, small))
 }
 
 /// This logarithm of x, or what it is where x is 0, infinite, negative or NaN.
