@@ -165,7 +165,8 @@ impl Trial {
             (Operation::Entropy, _) => (x * l, l + 1.0),
             _ => (t.abs() * l, t.abs() * dl),
         };
-        let weight = |weights: &Option<Vec<f64>>, at| weights.as_ref().map_or(1.0, |w| w[at].abs());
+        let weight =
+            |weights: &Option<Vec<f64>>, at: usize| weights.as_ref().map_or(1.0, |w| w[at].abs());
         let w = weight(&self.class_weights, class)
             * weight(&self.row_weights, row)
             * weight(&self.element_weights, at)
