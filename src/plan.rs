@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::call::{Call, Work};
+use crate::call::Call;
 use crate::context::Backend;
 use crate::cpu::{self, Processor};
 use crate::cuda::kernels::{Kernels, Session};
@@ -62,12 +62,6 @@ impl Plan {
                 return Err(Error::Unsupported {
                     what: "logits of type f64 on a GPU".into(),
                     instead: "use f32, f16 or bf16, or the CPU".into(),
-                });
-            }
-            Backend::Cuda(_) if !problem.is_fused() => {
-                return Err(Error::Unsupported {
-                    what: format!("{:?} of {:?} on a GPU", problem.operation, problem.input),
-                    instead: "use the CPU".into(),
                 });
             }
             Backend::Cuda(engine) => Runner::Cuda(engine.kernels(problem)?),
@@ -230,13 +224,7 @@ impl Visit<'_> {
         match &self.at {
             At::Cpu(processor) => cpu::run(problem, call, processor),
             // What the host makes of a denominator does not depend on the caller's rounding mode.
-            At::Cuda(_) if call.work == Work::DoubleBackward => Err(Error::Unsupported {
-                what: "double backward on a GPU".into(),
-                instead: "use the CPU".into(),
-            }),
-            At::Cuda(session) => cpu::float_env::with_default(|| {
-                session.run(problem, call, call.work == Work::Backward)
-            }),
+            At::Cuda(session) => cpu::float_env::with_default(|| session.run(problem, call)),
         }
     }
 }

@@ -59,7 +59,7 @@ impl<T: Term> RowKernel for Elements<'_, T> {
 
 impl Problem {
     /// Whether a row has no other element than that of its target.
-    fn reads_one_class(&self) -> bool {
+    pub(crate) fn reads_one_class(&self) -> bool {
         let of_classes = self.has_class_targets();
         of_classes && self.label_smoothing == 0.0 && self.renormalise == Renormalise::No
     }
@@ -74,7 +74,7 @@ impl Problem {
     }
 
     /// Nats in the unit of the loss, inverted.
-    pub(super) fn per_unit(&self) -> f64 {
+    pub(crate) fn per_unit(&self) -> f64 {
         match self.unit {
             Unit::Nats => 1.0,
             Unit::Bits => std::f64::consts::LOG2_E,

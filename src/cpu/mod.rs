@@ -41,7 +41,7 @@ mod softmax;
 mod split;
 mod squash;
 mod sums;
-mod terms;
+pub(crate) mod terms;
 mod waiting;
 mod writer;
 

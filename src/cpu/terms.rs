@@ -41,7 +41,7 @@ impl Surprisal for OfLogarithm {
 /// x is p, of which the logarithm is clipped: it is that of p from `low` to `high`, and a number of its
 /// own on either side.
 #[derive(Clone, Copy)]
-pub(super) struct OfProbability {
+pub(crate) struct OfProbability {
     /// The smallest and the largest `f32` that is not clipped.
     pub low: f32,
     pub high: f32,

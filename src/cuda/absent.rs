@@ -64,7 +64,7 @@ pub(crate) mod kernels {
     }
 
     absent! { Session<'k>:
-        run(&Problem, &Call, bool) -> Result<()>;
+        run(&Problem, &Call) -> Result<()>;
         foreign(usize) -> Result<Option<String>>;
         read(*const u8, *mut c_void) -> Result<[i64; 4]>;
     }

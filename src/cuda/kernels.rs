@@ -7,38 +7,49 @@ use std::sync::Arc;
 
 use cudarc::driver::sys::CUstream;
 
-use super::Result;
 use super::buffer::Buffer;
+use super::family;
 use super::primary::{Entered, Primary};
 use super::program::Program;
 use super::selection::{self, Gpu};
 use super::sequence::{self, Step};
 use super::variant::Variant;
-use crate::call::Call;
+use super::{Result, around};
+use crate::call::{Call, Work};
 use crate::{Outputs, Problem};
 
 /// Where a kernel is in the program of those [around the rows](super::variant::around_rows).
-mod around {
+mod before_and_after {
     pub const COUNT: usize = 0;
     pub const SCALES: usize = 1;
     pub const SUM: usize = 2;
     pub const FINISH: usize = 3;
 }
 
-/// Where a kernel is in the program of a problem: for rows; then for columns, one for each width.
+/// Where a kernel is in the program of a problem.
 mod own {
+    /// Of the cross entropy of logits: for rows; then for columns, one for each width.
     pub const FORWARD: usize = 0;
     pub const BACKWARD: usize = 3;
+    pub const DOUBLE_BACKWARD: usize = 6;
+    /// Of a softmax.
+    pub const OF_OUTPUT: usize = 1;
 }
 
-/// The kernels that a problem has for itself, in their order; the last half of them only if it writes
-/// statistics.
+/// The kernels that a problem has for itself, in their order; of the cross entropy of logits, those from
+/// [`own::BACKWARD`] on only if it writes statistics, and that of the double backward without a softcap.
 pub fn choose(problem: &Problem, gpu: Gpu) -> Vec<Variant> {
+    if !problem.is_fused() {
+        return family::variants(problem);
+    }
     let separate = problem.outputs.contains(Outputs::STATS).then_some(true);
     let mut variants = Vec::new();
     for backward in [Some(false), separate].into_iter().flatten() {
         variants.push(selection::rows(problem, backward, gpu));
         variants.extend(selection::columns(problem, backward, gpu));
+    }
+    if separate.is_some() && problem.softcap.is_none() {
+        variants.push(family::hessian(problem));
     }
     variants
 }
@@ -64,7 +75,7 @@ impl Kernels {
 
     /// The bytes of workspace that a run of so many rows needs.
     pub(crate) fn workspace_size(&self, problem: &Problem, rows: usize) -> usize {
-        sequence::workspace_size(problem, rows)
+        around::workspace_size(problem, rows)
     }
 
     /// Allocates memory of the GPU.
@@ -92,36 +103,49 @@ pub(crate) struct Session<'k> {
 }
 
 impl Session<'_> {
-    /// Puts a run on a stream, or the gradient from statistics. Neither allocates nor waits.
+    /// Puts a call on a stream. Neither allocates nor waits.
     ///
     /// `problem` is the one of these kernels.
     ///
     /// # Errors
     /// [`Error::Driver`](super::Error::Driver) if the driver refuses a launch.
-    pub fn run(&self, problem: &Problem, call: &Call, backward: bool) -> crate::Result<()> {
+    pub fn run(&self, problem: &Problem, call: &Call) -> crate::Result<()> {
+        let backward = call.work == Work::Backward;
         let widths = selection::widths(problem, backward, self.kernels.primary.gpu());
-        let done = sequence::run(problem, call, backward, widths, |step| {
+        let done = sequence::run(problem, call, widths, |step| {
             // SAFETY: a call has been checked: its addresses are of this GPU, and who made its views
             // and its stream promised that they are good until the work is done.
-            unsafe { self.launch(&step, backward, call.on_gpu.stream.cast()) }
+            unsafe { self.launch(&step, call.work, call.on_gpu.stream.cast()) }
         });
         Ok(done?)
     }
 
     /// # Safety
     /// The addresses and the stream are good until the work is done.
-    unsafe fn launch(&self, step: &Step, backward: bool, stream: CUstream) -> Result<()> {
+    unsafe fn launch(&self, step: &Step, work: Work, stream: CUstream) -> Result<()> {
         let Kernels { around, own, .. } = self.kernels;
-        let rows = if backward { own::BACKWARD } else { own::FORWARD };
+        let (rows, tensors) = match work {
+            Work::Forward => (own::FORWARD, own::FORWARD),
+            Work::Backward => (own::BACKWARD, own::OF_OUTPUT),
+            Work::DoubleBackward => (own::DOUBLE_BACKWARD, own::DOUBLE_BACKWARD),
+        };
         let (program, place, count, params): (_, _, i64, *const c_void) = match step {
-            Step::Count(params) => (around, around::COUNT, params.slices, from_ref(params).cast()),
-            Step::Scales(params) => (around, around::SCALES, 1, from_ref(params).cast()),
+            Step::Count(params) => {
+                (around, before_and_after::COUNT, params.slices, from_ref(params).cast())
+            }
+            Step::Scales(params) => (around, before_and_after::SCALES, 1, from_ref(params).cast()),
             Step::Rows(params) => (own, rows, params.rows, from_ref(params).cast()),
             Step::Columns { params, width, vectors } => {
                 (own, rows + 1 + width, *vectors, from_ref(params).cast())
             }
-            Step::Sum(params) => (around, around::SUM, params.slices, from_ref(params).cast()),
-            Step::Finish(params) => (around, around::FINISH, 1, from_ref(params).cast()),
+            Step::Tensors(params) => (own, tensors, params.rows.rows, from_ref(params).cast()),
+            Step::Elements(params) => {
+                (own, own::FORWARD, params.of.rows.rows, from_ref(params).cast())
+            }
+            Step::Sum(params) => {
+                (around, before_and_after::SUM, params.slices, from_ref(params).cast())
+            }
+            Step::Finish(params) => (around, before_and_after::FINISH, 1, from_ref(params).cast()),
         };
         // SAFETY: the caller's promise; the parameters are those of this kernel.
         unsafe { program.launch(place, count, &self.entered, stream, params) }

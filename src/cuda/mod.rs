@@ -9,6 +9,7 @@
 //! * Runs: an [`engine`] loads [`program`]s, of which a plan has its [`kernels`]; [`sequence`] says
 //!   what a run launches, with which [`params`]. Tensors are `cast`.
 
+mod around;
 pub mod buffer;
 pub mod cache;
 mod cast;
@@ -18,6 +19,7 @@ pub mod compile;
 pub mod driver;
 pub mod engine;
 mod error;
+pub mod family;
 pub mod interop;
 pub mod kernels;
 pub mod nvrtc;

@@ -163,6 +163,86 @@ twins! {
         reserved: u32,
     }
 
+    /// A tensor (outer, classes, inner), or none where its address is 0. Strides are in elements.
+    Tensor, 32 {
+        /// Address.
+        data: u64,
+        /// Stride.
+        outer: i64,
+        /// Stride.
+        by_class: i64,
+        /// Stride.
+        inner: i64,
+    }
+
+    /// Of the kernels for tensors of any layout.
+    TensorParams, 368 {
+        /// But for its addresses and strides of tensors.
+        rows: Params,
+        /// Logits, or the output of a softmax.
+        logits: Tensor,
+        /// Probabilities.
+        targets: Tensor,
+        /// Gradient of a softmax, of a gradient, or of the losses of elements.
+        upstream: Tensor,
+        /// A softmax, or a gradient.
+        output: Tensor,
+        /// Rows of an outer index.
+        inner: i64,
+    }
+
+    /// How logarithms of probabilities are kept finite.
+    Clip, 40 {
+        /// The smallest p that is not clipped.
+        low: f32,
+        /// The largest p that is not clipped.
+        high: f32,
+        /// -log p below `low`.
+        below: f32,
+        /// -log p above `high`.
+        above: f32,
+        /// -log(1 - p) below `low`.
+        rest_below: f32,
+        /// -log(1 - p) above `high`.
+        rest_above: f32,
+        /// What p becomes below `low`.
+        lowest: f32,
+        /// What p becomes above `high`.
+        highest: f32,
+        /// The largest -log p.
+        bound: f32,
+        /// Added to p.
+        epsilon: f32,
+    }
+
+    /// What a term needs beside the numbers of its element.
+    TermParams, 48 {
+        /// Of probabilities.
+        clip: Clip,
+        /// 1 - label smoothing, of a binary cross entropy.
+        keep: f32,
+        /// Label smoothing / 2, of a binary cross entropy.
+        share: f32,
+    }
+
+    /// Of the kernels of losses that are sums over elements.
+    ElementParams, 504 {
+        /// `upstream` is that of the losses of elements, `output` the gradient.
+        of: TensorParams,
+        /// Of elements.
+        weights: Tensor,
+        /// Of elements.
+        losses: Tensor,
+        /// (classes)
+        pos_weights: u64,
+        /// What the loss of a row or of an element is multiplied by.
+        of_loss: f64,
+        /// And its derivatives, beside the scales.
+        of_slope: f64,
+        /// Of every element.
+        term: TermParams,
+    }
+
     /// Of the kernels that count.
     CountParams, 120 {
         /// (rows); not read if they are probabilities.

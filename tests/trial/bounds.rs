@@ -1,0 +1,284 @@
+//! What results may be off by: with u = 2^-24, 8 u of the magnitudes of what they are sums of, before
+//! they are rounded to their type. Softmax and its logarithm as in `docs` of a cross entropy: u p (8 +
+//! 2.5 (t + t_mean q)) and u ((6 + 1.5 t_mean) q + 3 |log p|), with t = max z - z, and q and t_mean of the
+//! softmax without its maximum.
+
+use xent::reference::{self, Targets};
+use xent::{Clip, DType, Form, Operation, Outputs, Problem, Reduction, Unit};
+
+use super::{Found, Trial};
+use crate::common::bounds::ulp;
+use crate::common::round;
+
+const U: f64 = 1.0 / 16_777_216.0;
+const TINY: f64 = 1.175_494_350_822_287_5e-38; // 2^-126
+
+/// Holds a number of a type to a bound and its rounding.
+fn near(actual: f64, exact: f64, bound: f64, dtype: DType, of: &dyn Fn() -> String) {
+    let same = actual == round(exact, dtype) || actual.is_nan() && exact.is_nan();
+    let allowed = bound + 0.5 * ulp(exact, dtype) + TINY;
+    let off = (actual - exact).abs();
+    let text = || format!("{actual:e}, exactly {exact:e}, {:.2} times, {}", off / allowed, of());
+    assert!(same || off <= allowed, "{}", text());
+}
+
+/// The softmax of a row without its maximum: q and t_mean, and t of each class.
+struct Spread {
+    t: Vec<f64>,
+    q: f64,
+    mean: f64,
+}
+
+impl Spread {
+    fn of(z: &[f64]) -> Spread {
+        let largest = z.iter().fold(f64::NEG_INFINITY, |a, &z| a.max(z));
+        let t: Vec<f64> = z.iter().map(|z| largest - z).collect();
+        let sum = |f: &dyn Fn(f64) -> f64| t.iter().map(|&t| f(t)).sum::<f64>();
+        let (s, moment) = (sum(&|t| (-t).exp()) - 1.0, sum(&|t| t * (-t).exp()));
+        let mean = if s > 0.0 { moment / s } else { 0.0 };
+        Spread { q: s / (1.0 + s), mean, t }
+    }
+}
+
+/// Magnitudes of -log p and its derivative, clipped.
+fn surprisal(clip: Clip, p: f64, log: f64) -> [f64; 2] {
+    let (low, high) = match clip {
+        Clip::Range(e) => (e, 1.0 - e),
+        Clip::Lower(e) => (e, f64::INFINITY),
+        Clip::Logarithm(b) => ((-b).exp(), f64::INFINITY),
+        _ => (f64::NEG_INFINITY, f64::INFINITY),
+    };
+    // p + e is rounded before its logarithm.
+    let (p, log, rounded) = match clip {
+        Clip::Add(e) => (p + e, (p + e).ln(), 1.0),
+        _ => (p, log, 0.0),
+    };
+    match p {
+        p if p < low => [-low.ln(), 0.0],
+        p if p > high => [-high.ln(), 0.0],
+        p => [if log.is_finite() { log.abs() + rounded } else { 0.0 }, 1.0 / p.abs().max(TINY)],
+    }
+}
+
+fn finite(x: f64) -> f64 {
+    if x.is_finite() { x.abs() } else { 0.0 }
+}
+
+impl Trial {
+    /// Holds what a GPU found against the reference.
+    pub fn check(&self, found: &Found) {
+        if self.is_softmax() {
+            self.check_softmax(&found.output);
+            return self.check_backward_of_softmax(&found.output, &found.backward);
+        }
+        if self.problem.outputs.contains(Outputs::STATS) {
+            return self.check_double_backward(&found.backward);
+        }
+        self.check_loss(found);
+    }
+
+    fn check_loss(&self, found: &Found) {
+        let (problem, classes) = (&self.problem, self.problem.classes);
+        let exact = reference::compute(problem, &self.inputs()).unwrap();
+        let of_row = |row| (0..classes).map(|class| self.magnitudes(row, class)[0]).sum::<f64>();
+        for (index, (&actual, &exact)) in found.loss.iter().zip(&exact.loss).enumerate() {
+            let magnitude = match problem.reduction {
+                Reduction::Elements => self.magnitudes(index / classes, index % classes)[0],
+                Reduction::None | Reduction::RowMean => of_row(index) * self.scale(),
+                _ => (0..self.rows()).map(of_row).sum::<f64>() * self.scale(),
+            };
+            let of = || format!("loss {index} of {self:?}");
+            near(actual, exact, 8.0 * U * magnitude, DType::F32, &of);
+        }
+        if problem.outputs.contains(Outputs::DLOGITS) {
+            assert_eq!(found.dlogits.len(), exact.dlogits.len());
+        }
+        for (index, (&actual, &exact)) in found.dlogits.iter().zip(&exact.dlogits).enumerate() {
+            let (row, class) = (index / classes, index % classes);
+            let magnitude = self.magnitudes(row, class)[1] * self.scale() * self.dloss(row, class);
+            let of = || format!("gradient {index}, x {:e}, of {self:?}", self.logits[index]);
+            near(actual, exact, 8.0 * U * magnitude, problem.dlogits, &of);
+        }
+    }
+
+    /// The magnitude of the upstream gradient.
+    fn dloss(&self, row: usize, class: usize) -> f64 {
+        match self.dloss.as_deref() {
+            None => 1.0,
+            Some(&[one]) => one.abs(),
+            Some(each) if each.len() == self.logits.len() => {
+                each[row * self.problem.classes + class].abs()
+            }
+            Some(each) => each[row].abs(),
+        }
+    }
+
+    /// The target of a class before smoothing.
+    fn target(&self, row: usize, class: usize) -> f64 {
+        match self.inputs().targets {
+            Targets::None => 0.0,
+            Targets::Probabilities(q) => q[row * self.problem.classes + class],
+            Targets::Classes(classes) => f64::from(u8::from(classes[row] == class as i64)),
+        }
+    }
+
+    /// The magnitudes of an element's loss and derivative, with its weights.
+    fn magnitudes(&self, row: usize, class: usize) -> [f64; 2] {
+        let (problem, at) = (&self.problem, row * self.problem.classes + class);
+        let (x, smoothing) = (self.logits[at], problem.label_smoothing);
+        let evenly = match problem.operation {
+            Operation::BinaryCrossEntropy => 2.0,
+            _ => problem.classes as f64,
+        };
+        let t = (1.0 - smoothing) * self.target(row, class) + smoothing / evenly;
+        let [l, dl] = match problem.input {
+            Form::LogProbabilities => [finite(x), 1.0],
+            _ => surprisal(problem.clip, x, x.ln()),
+        };
+        let v = self.pos_weights.as_ref().map_or(1.0, |weights| weights[class]);
+        let (positive, negative) = ((v * t).abs(), (1.0 - t).abs());
+        let (loss, slope) = match (problem.operation, problem.input) {
+            (Operation::BinaryCrossEntropy, Form::Logits) => {
+                let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+                let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+                (
+                    negative * softplus(x) + positive * softplus(-x),
+                    negative * sigmoid(x) + positive * sigmoid(-x),
+                )
+            }
+            (Operation::BinaryCrossEntropy, _) => {
+                let [m, dm] = surprisal(problem.clip, 1.0 - x, (-x).ln_1p());
+                let slope = match problem.clip {
+                    Clip::Logarithm(_) => {
+                        (negative * x + positive * (1.0 - x)) / (x * (1.0 - x)).max(1e-12)
+                    }
+                    _ => positive * dl + negative * dm,
+                };
+                (positive * l + negative * m, slope)
+            }
+            (Operation::KlDivergence, _) => {
+                let (q, log_q) = if problem.log_targets { (t.exp(), t) } else { (t, t.ln()) };
+                let twice = if problem.log_targets { 2.0 } else { 1.0 };
+                (q * (finite(log_q) * twice + l), q * dl)
+            }
+            (Operation::Entropy, Form::LogProbabilities) => (x.exp() * l, x.exp() * (l + 1.0)),
+            (Operation::Entropy, _) => (x * l, l + 1.0),
+            _ => (t.abs() * l, t.abs() * dl),
+        };
+        let weight =
+            |weights: &Option<Vec<f64>>, at: usize| weights.as_ref().map_or(1.0, |w| w[at].abs());
+        let w = weight(&self.class_weights, class)
+            * weight(&self.row_weights, row)
+            * weight(&self.element_weights, at)
+            * if problem.unit == Unit::Bits { std::f64::consts::LOG2_E } else { 1.0 };
+        [w * loss, w * slope]
+    }
+
+    /// What a loss is divided by, inverted.
+    fn scale(&self) -> f64 {
+        let (rows, classes) = (self.rows() as f64, self.problem.classes as f64);
+        let elementwise = matches!(
+            self.problem.operation,
+            Operation::BinaryCrossEntropy | Operation::KlDivergence
+        );
+        match self.problem.reduction {
+            Reduction::Mean if elementwise => 1.0 / (rows * classes),
+            Reduction::Mean if !self.problem.targets.is_float() && self.has_targets() => {
+                let weight = |weights: &Option<Vec<f64>>, at: usize| {
+                    weights.as_ref().map_or(1.0, |weights| weights[at])
+                };
+                let of = |row: usize| {
+                    let class = self.classes[row] as usize;
+                    weight(&self.class_weights, class) * weight(&self.row_weights, row)
+                };
+                1.0 / (0..self.rows()).map(of).sum::<f64>().abs()
+            }
+            Reduction::Mean | Reduction::BatchMean => 1.0 / rows,
+            Reduction::RowMean => 1.0 / classes,
+            _ => 1.0,
+        }
+    }
+
+    /// z of each row.
+    fn rows_of_z(&self) -> impl Iterator<Item = Vec<f64>> {
+        let scale = self.problem.logit_scale;
+        let rows = self.logits.chunks(self.problem.classes);
+        rows.map(move |row| row.iter().map(|x| x * scale).collect())
+    }
+
+    fn check_softmax(&self, output: &[f64]) {
+        let (problem, classes) = (&self.problem, self.problem.classes);
+        let exact = reference::compute(problem, &self.inputs()).unwrap().output;
+        for (row, z) in self.rows_of_z().enumerate() {
+            let Spread { t, q, mean } = Spread::of(&z);
+            for class in 0..classes {
+                let at = row * classes + class;
+                let bound = match problem.operation {
+                    Operation::LogSoftmax => (6.0 + 1.5 * mean) * q + 3.0 * finite(exact[at]),
+                    _ => (8.0 + 2.5 * (finite(t[class]) + mean * q)) * exact[at],
+                };
+                let of = || format!("row {row}, class {class} of {self:?}");
+                near(output[at], exact[at], U * bound, problem.output, &of);
+            }
+        }
+    }
+
+    fn check_backward_of_softmax(&self, y: &[f64], dlogits: &[f64]) {
+        let (problem, g) = (&self.problem, &self.upstream);
+        let exact = reference::backward(problem, y, g).unwrap();
+        let is_logarithm = problem.operation == Operation::LogSoftmax;
+        for (at, (&actual, &exact)) in dlogits.iter().zip(&exact).enumerate() {
+            let first = at - at % problem.classes;
+            let p = |at: usize| if is_logarithm { 1.0 } else { y[at] };
+            let sum: f64 = (first..first + problem.classes).map(|at| (g[at] * p(at)).abs()).sum();
+            let own = if is_logarithm { y[at].exp() } else { y[at] };
+            let alone = if is_logarithm { g[at].abs() } else { own * g[at].abs() };
+            let bound = 8.0 * U * problem.logit_scale.abs() * (alone + own * sum);
+            let of = || format!("gradient {at} of {self:?}");
+            near(actual, exact, bound, problem.dlogits, &of);
+        }
+    }
+
+    /// As a gradient's, p is off by 8 + 2.5 (t + t_mean q), in the sum by its mean.
+    fn check_double_backward(&self, product: &[f64]) {
+        let (problem, v, classes) = (&self.problem, &self.upstream, self.problem.classes);
+        let exact = reference::double_backward(problem, &self.inputs(), v).unwrap();
+        for (row, z) in self.rows_of_z().enumerate() {
+            let p = reference_softmax(&z);
+            let Spread { t, q, mean } = Spread::of(&z);
+            let off = |class: usize| 16.0 + 2.5 * (finite(t[class]) + 2.0 * mean * q);
+            let of_v = |class: usize| p[class] * v[row * classes + class].abs();
+            let sum: f64 = (0..classes).map(of_v).sum();
+            let sum_off: f64 = (0..classes).map(|class| of_v(class) * off(class)).sum();
+            let curvature = self.curvature(row, &z) * problem.logit_scale.powi(2);
+            for class in 0..classes {
+                let at = row * classes + class;
+                let bound = p[class] * curvature * (off(class) * (v[at].abs() + sum) + sum_off);
+                let of = || format!("row {row}, class {class} of {self:?}");
+                near(product[at], exact[at], U * bound, problem.dlogits, &of);
+            }
+        }
+    }
+
+    /// sum(u) + 2 a |lse| of a row, with what its loss is multiplied by.
+    fn curvature(&self, row: usize, z: &[f64]) -> f64 {
+        let (problem, classes) = (&self.problem, self.problem.classes);
+        let weight = |class: usize| self.class_weights.as_ref().map_or(1.0, |w| w[class].abs());
+        let smoothing = problem.label_smoothing;
+        let mass = |class: usize| {
+            let smoothed = (1.0 - smoothing) * self.target(row, class) + smoothing / classes as f64;
+            weight(class) * smoothed
+        };
+        let largest = z.iter().fold(0.0, |a: f64, z| a.max(z.abs()));
+        let lse = largest + (classes as f64).ln();
+        let of_row = self.row_weights.as_ref().map_or(1.0, |weights| weights[row].abs());
+        let mass: f64 = (0..classes).map(mass).sum();
+        self.scale() * self.dloss(row, 0) * (mass * of_row + 4.0 * problem.z_loss * (lse + 1.0))
+    }
+}
+
+fn reference_softmax(z: &[f64]) -> Vec<f64> {
+    let problem = Problem::softmax(DType::F64, z.len());
+    let inputs = reference::Inputs::new(z, Targets::None);
+    reference::compute(&problem, &inputs).unwrap().output
+}
