@@ -10,7 +10,8 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) elements(const
   const ElementRow<Logit, Target> row(p, Group::row());
   const TensorRow<Gradient> gradient(p.of.output, row.place);
   const TensorRow<float> losses(p.losses, row.place), upstream(p.of.upstream, row.place);
-  const float of_loss = static_cast<float>(row.of_loss), of_slope = static_cast<float>(row.of_slope);
+  const float of_loss = static_cast<float>(row.of_loss),
+              of_slope = static_cast<float>(row.of_slope);
   double sum = 0;
   each_class<Group>(row.read_count(), [&](i32 c) {
     const Term term = row.template term<OfElement>(c, row.logits[c]);
@@ -28,8 +29,8 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) elements(const
   if (Group::thread() == 0) row.finish(sum);
 }
 
-// The element of a class index is the only one that counts, and is read. The thread that reads it writes
-// its gradient: that may replace it.
+// The element of a class index is the only one that counts, and is read. The thread that reads it
+// writes its gradient: that may replace it.
 template <class Logit, class Gradient, class OfElement, u32 kThreads>
 __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) one_class(const ElementParams p) {
   using Group = typename Sharing<kThreads>::Group;

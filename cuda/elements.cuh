@@ -57,7 +57,9 @@ struct ElementRow {
   }
 
   // Classes that are read, and that are written.
-  __device__ __forceinline__ i32 read_count() const { return target.counted ? p.of.rows.classes : 0; }
+  __device__ __forceinline__ i32 read_count() const {
+    return target.counted ? p.of.rows.classes : 0;
+  }
   __device__ __forceinline__ i32 count() const { return exists ? p.of.rows.classes : 0; }
 
   // The target of a class, smoothed.

@@ -1,6 +1,6 @@
-// The double backward of the cross entropy of logits: the Hessian of the loss of a row times a direction
-// v. With u the weights of its -log p and m = sum(p v) that is, for a scale k,
-// k^2 p ((sum(u) + 2 a lse) (v - m) + 2 a m).
+// The double backward of the cross entropy of logits: the Hessian of the loss of a row times a
+// direction v. With u the weights of its -log p and m = sum(p v) that is, for a scale k, k^2 p
+// ((sum(u) + 2 a lse) (v - m) + 2 a m).
 #include "loss.cuh"
 #include "tensor.cuh"
 
@@ -25,8 +25,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) hessian(const 
   using Group = typename Sharing<kThreads>::Group;
   const i64 row = Group::row();
   const bool exists = row < p.rows.rows;
-  const RowTarget target =
-      exists ? row_target<Target>(p.rows, row) : RowTarget{false, true, -1, 1};
+  const RowTarget target = exists ? row_target<Target>(p.rows, row) : RowTarget{false, true, -1, 1};
   const i32 count = exists ? p.rows.classes : 0, read_count = target.counted ? count : 0;
   const Place place(p, row);
   const OrientedRow<Logit, kOptions> logits(p, place);
@@ -50,7 +49,8 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) hessian(const 
   double mass = sums.mass;
   if constexpr (!kProbabilities<Target>) {
     mass = p.rows.keep * static_cast<double>(target.weight);
-    if (p.rows.share != 0) mass += p.rows.share * static_cast<double>(p.rows.scaled_by(&Scales::weight_sum));
+    if (p.rows.share != 0)
+      mass += p.rows.share * static_cast<double>(p.rows.scaled_by(&Scales::weight_sum));
   }
   const bool per_row = p.rows.flags & kDlossPerRow;
   const double dloss = p.rows.dloss && exists ? p.rows.dloss[per_row ? row : 0] : 1;
@@ -64,8 +64,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) hessian(const 
   if (!softmax.defined || !target.valid) curvature = nan();
   const double slope = squash.constant_slope(), per_e = slope * slope * softmax.p_max;
   const float of_v = static_cast<float>(curvature * per_e);
-  const float rest =
-      static_cast<float>((of_lse - curvature) * sums.mean * softmax.p_max * per_e);
+  const float rest = static_cast<float>((of_lse - curvature) * sums.mean * softmax.p_max * per_e);
   each_class<Group>(count, [&](i32 c) {
     float g = 0;
     if (target.counted) {

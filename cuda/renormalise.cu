@@ -1,5 +1,5 @@
-// Cross entropy of probabilities that are first divided by their sum: a row is read once for the sum,
-// once for the loss, and once more for the gradient, whose elements depend on all others.
+// Cross entropy of probabilities that are first divided by their sum: a row is read once for the
+// sum, once for the loss, and once more for the gradient, whose elements depend on all others.
 #include "elements.cuh"
 
 namespace xent {
@@ -42,7 +42,8 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads)
   });
   of_terms = Group::reduce(of_terms, Pair<1>::plus);
   double loss = of_terms.first;
-  if (!kBefore) loss += times(found.second, static_cast<double>(ln(static_cast<float>(found.first))));
+  if (!kBefore)
+    loss += times(found.second, static_cast<double>(ln(static_cast<float>(found.first))));
   if (Group::thread() == 0) row.finish(row.target.counted ? loss : 0);
   if constexpr (kHasGradient<Gradient>) {
     const TensorRow<Gradient> gradient(p.of.output, row.place);

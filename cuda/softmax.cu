@@ -1,5 +1,5 @@
-// Softmax and its logarithm: t - log1p(s) or its exponential, of the t and s that the cross entropy has
-// too; and their backward. A row is read twice.
+// Softmax and its logarithm: t - log1p(s) or its exponential, of the t and s that the cross entropy
+// has too; and their backward. A row is read twice.
 #include "log.cuh"
 #include "loss.cuh"
 #include "tensor.cuh"

@@ -1,8 +1,8 @@
-// The losses that are sums over elements, and their derivatives: the terms of `src/cpu/terms.rs`, by
-// the same names.
+// The losses that are sums over elements, and their derivatives: the terms of `src/cpu/terms.rs`,
+// by the same names.
 //
-// An element has a number x, its target t, and in a binary cross entropy the weight v of the positive
-// part. In all of this 0 times infinity is 0, and a NaN stays one.
+// An element has a number x, its target t, and in a binary cross entropy the weight v of the
+// positive part. In all of this 0 times infinity is 0, and a NaN stays one.
 #pragma once
 #include "log.cuh"
 
@@ -48,8 +48,7 @@ __device__ __forceinline__ Term surprisal(float p) { return {-ln(p), -1 / (p + 0
 struct OfProbability {
   static __device__ __forceinline__ Term at(const TermParams& p, float x) {
     const Term inside = surprisal(x);
-    return {p.select(x, inside.loss, p.clip.below, p.clip.above),
-            p.select(x, inside.slope, 0, 0)};
+    return {p.select(x, inside.loss, p.clip.below, p.clip.above), p.select(x, inside.slope, 0, 0)};
   }
 };
 

@@ -51,7 +51,8 @@ pub enum Clip {
     /// Not at all: the loss of a target of probability 0 is infinite.
     #[default]
     None,
-    /// Probabilities are clipped to \[e, 1 - e\], as in Keras and scikit-learn: 0 < e < 1/2.
+    /// Probabilities are clipped to \[e, 1 - e\], as in Keras and scikit-learn: 0 < e < 1/2. That is
+    /// exact: 1 is clipped also where 1 - e is rounded to it.
     Range(f64),
     /// Probabilities are clipped to at least e, as in Caffe: 0 < e < 1.
     Lower(f64),

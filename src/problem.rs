@@ -377,7 +377,7 @@ impl Problem {
             format_args!("f32 or the type of the logits ({})", self.logits),
         )?;
         require(
-            !self.is_softmax() || self.output == self.logits || self.output == DType::F32,
+            self.output == self.logits || self.output == DType::F32,
             "output",
             self.output,
             format_args!("f32 or the type of the logits ({})", self.logits),

@@ -68,7 +68,7 @@ impl<'a> Lesson<'a> {
     /// The same in `f32`.
     fn case(&self) -> Case {
         let mut problem = self.problem.clone();
-        (problem.logits, problem.dlogits) = (DType::F32, DType::F32);
+        (problem.logits, problem.dlogits, problem.output) = (DType::F32, DType::F32, DType::F32);
         if self.problem.targets_are_probabilities() {
             problem.targets = DType::F32;
         }

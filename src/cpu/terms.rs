@@ -64,7 +64,8 @@ impl OfProbability {
             Clip::Lower(e) => OfProbability { low: at_least(e), below: surprisal(e), ..unclipped },
             Clip::Range(e) => OfProbability {
                 low: at_least(e),
-                high: at_most(1.0 - e),
+                // 1 is clipped, however small e is.
+                high: at_most((1.0 - e).min(1.0f64.next_down())),
                 below: surprisal(e),
                 above: -(-e).ln_1p() as f32,
             },

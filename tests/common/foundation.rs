@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use xent::{Context, DType, Plan, Problem};
 
 /// The files, and how many tests each has.
-pub const FOUNDATION: [(&str, usize); 10] = [
+pub const FOUNDATION: [(&str, usize); 11] = [
     ("bounds", 11),
     ("determinism", if cfg!(target_arch = "x86_64") { 10 } else { 6 }),
     ("edge_cases", 28),
@@ -18,6 +18,7 @@ pub const FOUNDATION: [(&str, usize); 10] = [
     ("properties", 18),
     ("tensor", 10),
     ("tutorials", 10),
+    ("tutorials_family", 25),
 ];
 
 /// The program that [`run`] gives arguments.

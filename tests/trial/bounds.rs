@@ -211,11 +211,11 @@ impl Trial {
         let exact = reference::compute(problem, &self.inputs()).unwrap().output;
         for (row, z) in self.rows_of_z().enumerate() {
             let Spread { t, q, mean } = Spread::of(&z);
-            for class in 0..classes {
+            for (class, &t) in t.iter().enumerate() {
                 let at = row * classes + class;
                 let bound = match problem.operation {
                     Operation::LogSoftmax => (6.0 + 1.5 * mean) * q + 3.0 * finite(exact[at]),
-                    _ => (8.0 + 2.5 * (finite(t[class]) + mean * q)) * exact[at],
+                    _ => (8.0 + 2.5 * (finite(t) + mean * q)) * exact[at],
                 };
                 let of = || format!("row {row}, class {class} of {self:?}");
                 near(output[at], exact[at], U * bound, problem.output, &of);
@@ -251,9 +251,9 @@ impl Trial {
             let sum: f64 = (0..classes).map(of_v).sum();
             let sum_off: f64 = (0..classes).map(|class| of_v(class) * off(class)).sum();
             let curvature = self.curvature(row, &z) * problem.logit_scale.powi(2);
-            for class in 0..classes {
+            for (class, &p) in p.iter().enumerate() {
                 let at = row * classes + class;
-                let bound = p[class] * curvature * (off(class) * (v[at].abs() + sum) + sum_off);
+                let bound = p * curvature * (off(class) * (v[at].abs() + sum) + sum_off);
                 let of = || format!("row {row}, class {class} of {self:?}");
                 near(product[at], exact[at], U * bound, problem.dlogits, &of);
             }
