@@ -1,6 +1,6 @@
-//! The training examples end to end: the Rust one as cargo built it, and the C++ one as a user
-//! would compile it. Both learn to read in every type of logits, on the processor and on a GPU, and
-//! they agree.
+//! The examples end to end: those in Rust as cargo built them, and the C++ one as a user would compile
+//! it. The training programs learn to read in every type of logits, on the processor and on a GPU, and
+//! they agree; the tour finds all of its numbers on both.
 
 mod common;
 
@@ -17,9 +17,12 @@ fn built() -> PathBuf {
 }
 
 fn rust_example() -> PathBuf {
-    let name = format!("train_digits{}", std::env::consts::EXE_SUFFIX);
-    let path = built().join("examples").join(name);
-    assert!(path.exists(), "{} is missing: cargo build --example train_digits", path.display());
+    example("train_digits")
+}
+
+fn example(name: &str) -> PathBuf {
+    let path = built().join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(path.exists(), "{} is missing: cargo build --example {name}", path.display());
     path
 }
 
@@ -141,6 +144,14 @@ mod on_a_gpu {
         assert_learned_there(&on_gpu, &on_cpu);
     }
 
+    #[test]
+    fn the_tour_finds_its_numbers() {
+        let Some(machine) = Machine::new() else { return };
+        let page = printed(machine.command(example("tour")).arg("--out").arg(machine.folder()));
+        assert!(page.starts_with("device  CUDA 0\n"), "{page}");
+        assert_is_tour(&page, machine.folder());
+    }
+
     fn assert_learned_there(on_gpu: &str, on_cpu: &str) {
         assert!(on_gpu.starts_with("device   CUDA 0\n"), "{on_gpu}");
         assert_learned(on_gpu);
@@ -148,8 +159,32 @@ mod on_a_gpu {
     }
 }
 
-/// Every element is closed, and a curve of each colour has a point for each of the 30 epochs.
-fn assert_is_picture_of_three_curves(svg: &str) {
+#[test]
+fn the_tour_finds_its_numbers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = printed(Command::new(example("tour")).arg("--out").arg(folder.path()));
+    assert_is_tour(&page, folder.path());
+    let Output { status, stderr, .. } = output(Command::new(example("tour")).arg("--ouch"));
+    assert_eq!(status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&stderr).contains("--ouch"));
+}
+
+/// Numbers beside those that are expected, and two pictures: a curve, and one of eleven marks.
+fn assert_is_tour(page: &str, folder: &Path) {
+    assert!(page.matches(" expected ").count() >= 60, "{page}");
+    for (name, points, marks) in [("loss.svg", 1000, 0), ("steps.svg", 11, 11)] {
+        let svg = std::fs::read_to_string(folder.join(name)).expect(name);
+        assert_is_svg(&svg);
+        let lines = svg.split('<').filter(|tag| tag.starts_with("polyline"));
+        let most = lines.filter_map(|tag| coordinates(tag, 760.0)).map(|xy| xy.len() / 2).max();
+        assert_eq!(most, Some(points), "{name}");
+        assert_eq!(svg.matches("<circle").count(), marks, "{name}");
+        assert!(page.contains(&folder.join(name).display().to_string()), "{page}");
+    }
+}
+
+/// Every element is closed.
+fn assert_is_svg(svg: &str) {
     assert!(svg.starts_with("<svg"), "{svg:.80}");
     assert!(svg.trim_end().ends_with("</svg>"));
     let mut open = Vec::new();
@@ -162,20 +197,28 @@ fn assert_is_picture_of_three_curves(svg: &str) {
         }
     }
     assert!(open.is_empty(), "not closed: {open:?}");
+}
 
-    let attribute = |tag: &str, name: &str| {
-        let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
-        rest.split_once('"').map(|(value, _)| value.to_owned())
-    };
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
+    rest.split_once('"').map(|(value, _)| value.to_owned())
+}
+
+/// The coordinates of a line, none of which leaves a picture of this width.
+fn coordinates(tag: &str, width: f64) -> Option<Vec<f64>> {
+    let points = attribute(tag, "points")?;
+    let numbers = points.split([' ', ',']).filter(|number| !number.is_empty());
+    let points: Vec<f64> = numbers.map(|number| number.parse().expect("a coordinate")).collect();
+    assert!(points.iter().all(|p| (0.0..=width).contains(p)), "{tag} leaves the picture");
+    Some(points)
+}
+
+/// A curve of each colour has a point for each of the 30 epochs.
+fn assert_is_picture_of_three_curves(svg: &str) {
+    assert_is_svg(svg);
     let mut colors: Vec<String> = Vec::new();
     for tag in svg.split('<').filter(|tag| tag.starts_with("polyline")) {
-        let points = attribute(tag, "points").expect("points");
-        let points: Vec<f64> = points
-            .split([' ', ','])
-            .filter(|number| !number.is_empty())
-            .map(|number| number.parse().expect("a coordinate"))
-            .collect();
-        assert!(points.iter().all(|p| (0.0..=840.0).contains(p)), "{tag} leaves the picture");
+        let points = coordinates(tag, 840.0).expect("points");
         if points.len() == 2 * 30 {
             colors.push(attribute(tag, "stroke").expect("a colour"));
         }

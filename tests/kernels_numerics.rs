@@ -219,7 +219,7 @@ fn check_row(problem: &Problem, x: [f64; 5]) {
     for dtype in [DType::F32, DType::BF16] {
         for target in [0, 1, 3] {
             let mut problem = problem.clone();
-            (problem.logits, problem.dlogits) = (dtype, dtype);
+            (problem.logits, problem.dlogits, problem.output) = (dtype, dtype, dtype);
             let case = Case::new(problem, 1, x.to_vec(), 1).targets(&[target]);
             check_case(&case);
         }
