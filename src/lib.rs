@@ -107,7 +107,7 @@
 //! pass, or later by [`Plan::backward`] from the statistics, with the same bits. [`Problem`] has
 //! the formulas.
 //!
-//! On the CPU there is more: an [`Operation`] on logits, log-probabilities or probabilities.
+//! There is more: an [`Operation`] on logits, log-probabilities or probabilities.
 //! [`Problem::softmax`], [`Problem::log_softmax`], [`Problem::nll_loss`],
 //! [`Problem::cross_entropy_from_probs`], [`Problem::bce_with_logits`], [`Problem::bce`],
 //! [`Problem::kl_div`] and [`Problem::entropy`] are those that have names elsewhere, others have the

@@ -7,7 +7,7 @@
 //! | one row after the other; 8 rows finished together; 32 short rows side by side | [`kernel`], [`medium`], [`narrow`] |
 //! | from logits to sums, from sums to outputs, to gradients | [`sums`], [`finish`], [`gradient`] |
 //! | other losses: what an element adds, rows of them, probabilities over their sum | [`terms`], [`elements`], [`renormalise`] |
-//! | softmax and its backward; the double backward of cross entropy; labels as targets | [`softmax`], [`hessian`], [`labels`] |
+//! | softmax and its backward; of short rows; the double backward of cross entropy; labels as targets | [`softmax`], [`narrow_softmax`], [`hessian`], [`labels`] |
 //! | scale and softcap of logits; sums as they grow | [`squash`], [`partial`] |
 //! | loops over a chunk of a row, over columns of short rows | [`chunk`], [`lanes`] |
 //! | buffers of a call: rows, columns of short rows, scratch memory, kept exponentials | [`memory`], [`columns`], [`scratch`], [`keep`] |
@@ -30,6 +30,7 @@ mod math;
 mod medium;
 mod memory;
 mod narrow;
+mod narrow_softmax;
 mod numbers;
 pub(crate) mod parallel;
 mod partial;

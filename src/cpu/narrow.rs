@@ -203,13 +203,8 @@ impl Kernel<'_> {
         let classes = self.problem.classes;
         let (inner, rows) = (self.call.inner, &batch.range());
         let counted = (batch.ignored != 0).then_some(batch.rows.counted);
-        let Scratch { y, e, u, .. } = scratch;
-        read(s, &self.call.logits, inner, rows, classes, counted.as_ref(), e, y);
-        if self.squash.flips() {
-            for lanes in &mut y[..classes] {
-                lanes.0.iter_mut().for_each(|x| *x = -*x);
-            }
-        }
+        self.read_logits(s, rows, counted.as_ref(), scratch);
+        let Scratch { e, u, .. } = scratch;
         if self.problem.targets_are_probabilities() {
             read(s, &self.call.targets, inner, rows, classes, None, e, u);
             let smoothing = self.problem.label_smoothing;
@@ -227,8 +222,26 @@ impl Kernel<'_> {
         }
     }
 
+    /// Reads oriented logits of rows, all or those that are `wanted`.
     #[inline(always)]
-    fn exponentials<S: Simd>(&self, s: S, largest: &Lanes) -> Exponentials<S> {
+    pub(super) fn read_logits<S: Simd>(
+        &self,
+        s: S,
+        rows: &Range<usize>,
+        wanted: Option<&[bool; LANES]>,
+        scratch: &mut Scratch,
+    ) {
+        let (classes, Scratch { y, e, .. }) = (self.problem.classes, scratch);
+        read(s, &self.call.logits, self.call.inner, rows, classes, wanted, e, y);
+        if self.squash.flips() {
+            for lanes in &mut y[..classes] {
+                lanes.0.iter_mut().for_each(|x| *x = -*x);
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn exponentials<S: Simd>(&self, s: S, largest: &Lanes) -> Exponentials<S> {
         let mut references = Lanes([0.0; LANES]);
         for (reference, y) in references.0.iter_mut().zip(largest.0) {
             *reference = self.squash.reference(y);
@@ -247,7 +260,7 @@ impl Kernel<'_> {
     /// Exponentials, for each row the sum of all but that of the largest logit, and what belongs to its
     /// target.
     #[inline(always)]
-    fn exp_sums<S: Simd>(
+    pub(super) fn exp_sums<S: Simd>(
         &self,
         s: S,
         exponentials: &Exponentials<S>,
@@ -450,7 +463,7 @@ impl Kernel<'_> {
 }
 
 /// What belongs to the classes of targets.
-struct AtTarget {
+pub(super) struct AtTarget {
     y: Lanes,
     e: Lanes,
 }

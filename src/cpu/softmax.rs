@@ -3,13 +3,14 @@
 
 use std::ops::Range;
 
-use super::batch::RowKernel;
+use super::batch::{RowKernel, batches};
 use super::chunk;
 use super::elements::multiply;
 use super::keep::Keep;
 use super::kernel::{Kernel, Target, Totals};
 use super::math::{exp, log1p};
 use super::memory::Row;
+use super::narrow::NARROW;
 use super::numbers::{Affine, InMemory};
 use super::partial::Partial;
 use super::scratch::Scratch;
@@ -29,8 +30,15 @@ impl RowKernel for Softmax<'_> {
         scratch: &mut Scratch,
         _: &mut Keep,
     ) -> Totals {
-        for row in rows {
-            self.row(s, row, scratch);
+        let Softmax(kernel) = self;
+        if kernel.problem.classes <= NARROW {
+            for rows in batches(rows, LANES) {
+                kernel.narrow_softmax(s, rows, scratch);
+            }
+        } else {
+            for row in rows {
+                self.row(s, row, scratch);
+            }
         }
         Totals::default()
     }
@@ -38,7 +46,7 @@ impl RowKernel for Softmax<'_> {
 
 impl Softmax<'_> {
     #[inline(always)]
-    fn row<S: Simd>(&self, s: S, row: usize, scratch: &mut Scratch) {
+    pub fn row<S: Simd>(&self, s: S, row: usize, scratch: &mut Scratch) {
         let Softmax(kernel) = self;
         let Some(output) = kernel.call.output else { return };
         let logits = kernel.call.logits.row(row, kernel.call.inner);
@@ -125,8 +133,15 @@ impl RowKernel for OfSoftmax<'_> {
         scratch: &mut Scratch,
         _: &mut Keep,
     ) -> Totals {
-        for row in rows {
-            self.row(s, row, scratch);
+        let OfSoftmax(kernel) = self;
+        if kernel.problem.classes <= NARROW {
+            for rows in batches(rows, LANES) {
+                kernel.narrow_of_softmax(s, rows, scratch);
+            }
+        } else {
+            for row in rows {
+                self.row(s, row, scratch);
+            }
         }
         Totals::default()
     }
