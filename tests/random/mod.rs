@@ -46,7 +46,8 @@ pub fn problems(
 /// The problem with what a kernel is compiled for from one of four kinds. A GPU takes a second
 /// for each.
 fn of_a_kind(mut problem: Problem, logits: DType, targets: DType, kind: usize) -> Problem {
-    (problem.logits, problem.targets, problem.dlogits) = (logits, targets, logits);
+    (problem.logits, problem.targets) = (logits, targets);
+    (problem.dlogits, problem.output) = (logits, logits);
     problem.classes = [3, 37, 1030, 37][kind];
     (problem.class_weights, problem.logit_scale, problem.softcap) = match kind {
         0 => (false, 1.0, None),
