@@ -869,8 +869,6 @@ const char *xent_plan_kernel_name(const struct xent_plan *plan);
 /// Makes a problem by the name that it has elsewhere. What a preset has no word on is as in
 /// xent_problem_default(), and every field may be changed before the plan is made.
 ///
-/// Does not allocate, but for the text of a failure.
-///
 /// @param preset   the name
 /// @param dtype    the type of the logits, or of what stands in their place
 /// @param classes  from 1 to 2^31 - 1

@@ -1,9 +1,10 @@
 // xent.hpp - xent.h for C++11 and later: handles that free themselves, and exceptions.
 //
 //   xent::context context;                                    // the device chooses itself
-//   xent_problem problem = xent::problem(XENT_PRESET_CROSS_ENTROPY, xent::dtype_of<float>::value,
-//   3); problem.target_type = xent::target_of<int64_t>::value; problem.outputs = XENT_OUTPUT_LOSS |
-//   XENT_OUTPUT_DLOGITS; xent::plan plan(context, problem);
+//   xent_problem problem = xent::problem(XENT_PRESET_CROSS_ENTROPY, XENT_DTYPE_F32, 3);
+//   problem.target_type = xent::target_of<int64_t>::value;
+//   problem.outputs = XENT_OUTPUT_LOSS | XENT_OUTPUT_DLOGITS;
+//   xent::plan plan(context, problem);
 //
 //   xent::workspace workspace;                                // once, for all steps
 //   xent_args args = xent_args_default();

@@ -1,8 +1,10 @@
 /* The softmax and its logarithm with their backward, and the double backward of a cross entropy,
  * against the formulas in double. With u = 2^-24, t the distance of a logit from the largest one, q
- * the softmax without one maximum, and T the mean of t in it: a softmax is off by u p (8 + 2.5 (t +
- * T q)), its logarithm by u ((6 + 1.5 T) q + 3 |log p|), a backward by 8 u of the magnitudes of its
- * terms.
+ * the softmax without one maximum, and T the mean of t in it:
+ *
+ * a softmax is off by u p (8 + 2.5 (t + T q)), its logarithm by u ((6 + 1.5 T) q + 3 |log p|);
+ * a backward is off by 8 u of the magnitudes of its terms, a double backward by what p is, in each
+ * of its factors.
  */
 #include "bounds.h"
 
