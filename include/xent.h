@@ -59,6 +59,9 @@
  * that is ready to run on it: what takes long is done when the plan is made. A run brings the
  * buffers of one batch, and may be repeated as often as one likes with any number of rows.
  *
+ * xent_problem_preset makes problems by the names that they have elsewhere: nll_loss, kl_div, the
+ * losses of Keras. xent_one_hot and xent_distributions make targets from labels.
+ *
  * STRUCTS
  * Start each from its xent_..._default(), which zeroes it and sets struct_size. Zero is the default
  * of every field. Later versions only append fields: a library accepts the shorter struct of an
@@ -255,7 +258,7 @@ typedef enum xent_device {
 
 /// The type of the elements of a buffer.
 typedef enum xent_dtype {
-  /// For logits: f32. For their gradient: the type of the logits.
+  /// For the gradient of the logits, and an output: the type of the logits. Else f32.
   XENT_DTYPE_DEFAULT = 0,
   /// IEEE 754 binary32, a C float.
   XENT_DTYPE_F32 = 1,
@@ -368,6 +371,44 @@ typedef enum xent_unit {
   /// Logarithms to the base 2.
   XENT_UNIT_BITS = 1,
 } xent_unit;
+
+/// Problems by the names that they have elsewhere, for xent_problem_preset. The reduction is a mean
+/// unless it says otherwise.
+typedef enum xent_preset {
+  /// The cross entropy of logits against int64_t class indices: xent_problem_default().
+  XENT_PRESET_CROSS_ENTROPY = 0,
+  /// The softmax of logits.
+  XENT_PRESET_SOFTMAX = 1,
+  /// The logarithm of the softmax of logits.
+  XENT_PRESET_LOG_SOFTMAX = 2,
+  /// PyTorch's nll_loss: log-probabilities against int64_t class indices.
+  XENT_PRESET_NLL_LOSS = 3,
+  /// The cross entropy of probabilities against int64_t class indices, with nothing clipped. With
+  /// the target_type of probabilities, that of two distributions.
+  XENT_PRESET_CROSS_ENTROPY_FROM_PROBS = 4,
+  /// PyTorch's binary_cross_entropy_with_logits, against f32 targets (f64 for f64 logits).
+  XENT_PRESET_BCE_WITH_LOGITS = 5,
+  /// PyTorch's binary_cross_entropy of probabilities, with logarithms of at least -100.
+  XENT_PRESET_BCE = 6,
+  /// PyTorch's kl_div of log-probabilities from f32 probabilities (f64 for f64), over the number
+  /// of elements; XENT_REDUCTION_BATCH_MEAN for that of rows.
+  XENT_PRESET_KL_DIV = 7,
+  /// The entropy of each row of probabilities: XENT_REDUCTION_NONE.
+  XENT_PRESET_ENTROPY = 8,
+  /// Keras' categorical_crossentropy of probabilities, and sparse_categorical_crossentropy with
+  /// class indices: divided by their sum, clipped to [1e-7, 1 - 1e-7]; XENT_REDUCTION_BATCH_MEAN.
+  XENT_PRESET_KERAS_CATEGORICAL_CROSSENTROPY = 9,
+  /// Keras' binary_crossentropy of probabilities: clipped to [1e-7, 1 - 1e-7].
+  /// XENT_REDUCTION_ROW_MEAN gives what Keras calls the loss of a sample.
+  XENT_PRESET_KERAS_BINARY_CROSSENTROPY = 10,
+  /// scikit-learn's log_loss of probabilities: clipped to [e, 1 - e], where e is the distance of 1
+  /// from the next number of their type. Its sample_weight is row_weights.
+  XENT_PRESET_SKLEARN_LOG_LOSS = 11,
+  /// log_loss of scikit-learn up to 1.1: clipped to [1e-15, 1 - 1e-15], then divided by their sum.
+  XENT_PRESET_SKLEARN_LEGACY_LOG_LOSS = 12,
+  /// Caffe's MultinomialLogisticLoss of probabilities: clipped to at least 1e-20.
+  XENT_PRESET_CAFFE_MULTINOMIAL_LOGISTIC_LOSS = 13,
+} xent_preset;
 
 /// What a mean divides by.
 typedef enum xent_denominator {
@@ -791,8 +832,7 @@ enum xent_device xent_context_device(const struct xent_context *context,
 /// @param context  need not outlive the plan
 /// @param problem  read only during the call
 /// @param out      the plan, which is the caller's; untouched if the call fails
-/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU, and all
-///         but the cross entropy of logits;
+/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU;
 ///         XENT_STATUS_DEVICE_UNAVAILABLE if the kernels cannot be compiled; XENT_STATUS_CUDA if
 ///         the driver fails; XENT_STATUS_OUT_OF_RESOURCES if there is no memory for them; the 1xx
 ///         of wrong arguments
@@ -825,6 +865,21 @@ enum xent_status xent_plan_workspace_size(const struct xent_plan *plan,
 ///
 /// The text is the plan's.
 const char *xent_plan_kernel_name(const struct xent_plan *plan);
+
+/// Makes a problem by the name that it has elsewhere. What a preset has no word on is as in
+/// xent_problem_default(), and every field may be changed before the plan is made.
+///
+/// @param preset   the name
+/// @param dtype    the type of the logits, or of what stands in their place
+/// @param classes  from 1 to 2^31 - 1
+/// @param problem  starts as xent_problem_default(); all its fields are set but struct_size.
+///                 Untouched if the call fails
+/// @return XENT_STATUS_OK, or the 1xx of wrong arguments
+XENT_MUST_USE
+enum xent_status xent_problem_preset(enum xent_preset preset,
+                                     enum xent_dtype dtype,
+                                     int64_t classes,
+                                     struct xent_problem *problem);
 
 /// Computes all outputs of the problem in one call.
 ///
@@ -869,7 +924,7 @@ enum xent_status xent_backward(const struct xent_plan *plan,
 /// @param plan  the plan of the run; its problem is the cross entropy of logits without a softcap, and
 ///              its outputs have XENT_OUTPUT_STATS
 /// @param args  read only during the call; the buffers stay the caller's
-/// @return as xent_backward, and XENT_STATUS_UNSUPPORTED for a problem with a softcap, and on a GPU
+/// @return as xent_backward, and XENT_STATUS_UNSUPPORTED for a problem with a softcap
 XENT_MUST_USE
 enum xent_status xent_double_backward(const struct xent_plan *plan,
                                       const struct xent_backward_args *args);
@@ -891,6 +946,75 @@ enum xent_status xent_report_read(const struct xent_plan *plan,
                                   const void *device_report,
                                   xent_stream stream,
                                   struct xent_report *out);
+
+/// Writes a 1 at the class of each row and 0 elsewhere: one-hot targets of class indices. All of it is
+/// in host memory. Allocates one row.
+///
+/// @param outer         rows before the class axis
+/// @param classes       from 1 to 2^31 - 1
+/// @param inner         rows after the class axis. 0 is 1
+/// @param indices       one class index for each row
+/// @param indices_type  their type, that of an integer
+/// @param to            where the rows go, (outer, classes, inner); untouched if the call fails
+/// @param to_dtype      their type
+/// @param to_strides    their three strides; NULL or all 0 is packed
+/// @return XENT_STATUS_OK; XENT_STATUS_INVALID_TARGET for an index that is no class; the 1xx of wrong
+///         arguments
+XENT_MUST_USE
+enum xent_status xent_one_hot(int64_t outer,
+                              int64_t classes,
+                              int64_t inner,
+                              const void *indices,
+                              enum xent_target indices_type,
+                              void *to,
+                              enum xent_dtype to_dtype,
+                              const int64_t *to_strides);
+
+/// Divides each row of labels by its sum: several classes of a row share its target evenly, or as
+/// their labels say. All of it is in host memory. Allocates one row, and a number for each.
+///
+/// @param outer           rows before the class axis
+/// @param classes         from 1 to 2^31 - 1
+/// @param inner           rows after the class axis. 0 is 1
+/// @param labels          at least 0 and finite, (outer, classes, inner)
+/// @param labels_type     the type of a label; XENT_TARGET_U8 for 0 and 1, say
+/// @param labels_strides  their three strides; NULL or all 0 is packed
+/// @param to              where the rows go, (outer, classes, inner); untouched if the call fails
+/// @param to_dtype        their type
+/// @param to_strides      their three strides; NULL or all 0 is packed
+/// @return XENT_STATUS_OK; XENT_STATUS_INVALID_ARGUMENT for a label that is negative or not finite,
+///         and for a row without a positive one; the 1xx of wrong arguments
+XENT_MUST_USE
+enum xent_status xent_distributions(int64_t outer,
+                                    int64_t classes,
+                                    int64_t inner,
+                                    const void *labels,
+                                    enum xent_target labels_type,
+                                    const int64_t *labels_strides,
+                                    void *to,
+                                    enum xent_dtype to_dtype,
+                                    const int64_t *to_strides);
+
+/// Refuses what are not distributions: each row is at least 0, and adds up to 1 within a tolerance.
+/// For host memory. Allocates one row.
+///
+/// @param outer      rows before the class axis
+/// @param classes    from 1 to 2^31 - 1
+/// @param inner      rows after the class axis. 0 is 1
+/// @param q          the rows, (outer, classes, inner)
+/// @param q_dtype    their type
+/// @param q_strides  their three strides; NULL or all 0 is packed
+/// @param tolerance  finite and at least 0
+/// @return XENT_STATUS_OK; XENT_STATUS_INVALID_ARGUMENT for a row that is none, and the last error
+///         names the first and what is wrong with it; the 1xx of wrong arguments
+XENT_MUST_USE
+enum xent_status xent_check_distributions(int64_t outer,
+                                          int64_t classes,
+                                          int64_t inner,
+                                          const void *q,
+                                          enum xent_dtype q_dtype,
+                                          const int64_t *q_strides,
+                                          double tolerance);
 
 /// Makes a workspace for runs of up to so many rows.
 ///

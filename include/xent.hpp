@@ -1,9 +1,7 @@
 // xent.hpp - xent.h for C++11 and later: handles that free themselves, and exceptions.
 //
 //   xent::context context;                                    // the device chooses itself
-//   xent_problem problem = xent_problem_default();
-//   problem.classes = 3;
-//   problem.logits_dtype = xent::dtype_of<float>::value;
+//   xent_problem problem = xent::problem(XENT_PRESET_CROSS_ENTROPY, XENT_DTYPE_F32, 3);
 //   problem.target_type = xent::target_of<int64_t>::value;
 //   problem.outputs = XENT_OUTPUT_LOSS | XENT_OUTPUT_DLOGITS;
 //   xent::plan plan(context, problem);
@@ -16,9 +14,9 @@
 //   workspace.prepare(plan, args);                            // grows if rows do
 //   plan.run(args);                                           // throws xent::error
 //
-// Every function that throws has a twin that returns an xent_status: create, try_run, try_backward,
-// try_prepare. Without exceptions (-fno-exceptions, or XENT_NO_EXCEPTIONS) only those are there.
-// The structs, enums and promises are those of xent.h.
+// Every function that throws has a twin that returns an xent_status: create, try_..., and of
+// problem xent_problem_preset. Without exceptions (-fno-exceptions, or XENT_NO_EXCEPTIONS) only
+// those are there. The structs, enums and promises are those of xent.h.
 #ifndef XENT_HPP
 #define XENT_HPP
 
@@ -54,6 +52,13 @@ class error : public std::runtime_error {
 // Throws unless a call succeeded.
 inline void check(xent_status status) {
   if (status != XENT_STATUS_OK) throw error(status, xent_last_error());
+}
+
+// A problem by the name that it has elsewhere, to be changed as one likes.
+inline xent_problem problem(xent_preset preset, xent_dtype dtype, int64_t classes) {
+  xent_problem made = xent_problem_default();
+  check(xent_problem_preset(preset, dtype, classes, &made));
+  return made;
 }
 #endif
 
@@ -107,10 +112,14 @@ class plan {
   xent_status try_backward(const xent_backward_args& args) const noexcept {
     return xent_backward(get(), &args);
   }
+  xent_status try_double_backward(const xent_backward_args& args) const noexcept {
+    return xent_double_backward(get(), &args);
+  }
 #ifndef XENT_NO_EXCEPTIONS
   plan(const context& on, const xent_problem& problem) { check(create(on, problem, this)); }
   void run(const xent_args& args) const { check(try_run(args)); }
   void backward(const xent_backward_args& args) const { check(try_backward(args)); }
+  void double_backward(const xent_backward_args& args) const { check(try_double_backward(args)); }
 #endif
   const char* kernel_name() const noexcept { return xent_plan_kernel_name(get()); }
   xent_plan* get() const noexcept { return handle_.get(); }
@@ -171,6 +180,41 @@ template <class T>
 struct dtype_of;
 template <class T>
 struct target_of;
+
+// Targets from labels, (rows, classes) in host memory; xent.h has other layouts. One-hot rows of
+// class indices:
+template <class Index, class Float>
+xent_status try_one_hot(int64_t rows, int64_t classes, const Index* indices, Float* to) noexcept {
+  return xent_one_hot(rows, classes, 1, indices, target_of<Index>::value, to,
+                      dtype_of<Float>::value, nullptr);
+}
+// Rows of labels, divided by their sum:
+template <class Label, class Float>
+xent_status try_distributions(int64_t rows, int64_t classes, const Label* labels,
+                              Float* to) noexcept {
+  return xent_distributions(rows, classes, 1, labels, target_of<Label>::value, nullptr, to,
+                            dtype_of<Float>::value, nullptr);
+}
+// XENT_STATUS_INVALID_ARGUMENT for rows that do not add up to 1:
+template <class Float>
+xent_status try_check_distributions(int64_t rows, int64_t classes, const Float* q,
+                                    double tolerance) noexcept {
+  return xent_check_distributions(rows, classes, 1, q, dtype_of<Float>::value, nullptr, tolerance);
+}
+#ifndef XENT_NO_EXCEPTIONS
+template <class Index, class Float>
+void one_hot(int64_t rows, int64_t classes, const Index* indices, Float* to) {
+  check(try_one_hot(rows, classes, indices, to));
+}
+template <class Label, class Float>
+void distributions(int64_t rows, int64_t classes, const Label* labels, Float* to) {
+  check(try_distributions(rows, classes, labels, to));
+}
+template <class Float>
+void check_distributions(int64_t rows, int64_t classes, const Float* q, double tolerance) {
+  check(try_check_distributions(rows, classes, q, tolerance));
+}
+#endif
 
 }  // namespace xent
 

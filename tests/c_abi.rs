@@ -77,6 +77,19 @@ fn the_cxx_example_of_the_readme_runs() {
 fn bad_input_is_refused_by_name() {
     passes("bad_input.c", &C, &[]);
     passes("bad_args.c", &C, &[]);
+    passes("bad_family.c", &C, &[]);
+}
+
+#[test]
+fn operations_are_what_their_formulas_say() {
+    passes("operations.c", &["c99", "c17"], &[]);
+    passes("softmax.c", &["c11"], &[]);
+}
+
+#[test]
+fn the_numbers_of_tutorials() {
+    passes("tutorials.c", &["c99", "c17"], &[]);
+    passes("tutorials_of_libraries.c", &["c11"], &[]);
 }
 
 #[test]
@@ -104,6 +117,20 @@ fn cxx_works_without_exceptions() {
     passes("no_exceptions.cc", &CXX, &["-fno-exceptions"]);
 }
 
+/// What sanitizers run of both devices.
+const SOURCES: [&str; 10] = [
+    "bad_input.c",
+    "bad_args.c",
+    "bad_family.c",
+    "operations.c",
+    "softmax.c",
+    "tutorials.c",
+    "tutorials_of_libraries.c",
+    "threads.c",
+    "fuzz.c",
+    "raii.cc",
+];
+
 /// A compiler with sanitizers for a file.
 fn sanitized(source: &str) -> Option<Compiler> {
     Compiler::sanitized(if source.ends_with(".cc") { "c++17" } else { "c11" })
@@ -111,7 +138,7 @@ fn sanitized(source: &str) -> Option<Compiler> {
 
 #[test]
 fn sanitizers_find_nothing() {
-    for source in ["bad_input.c", "bad_args.c", "threads.c", "fuzz.c", "raii.cc"] {
+    for source in SOURCES {
         let Some(compiler) = sanitized(source) else { continue };
         run(&compiler.program(source), &[]);
     }
@@ -165,7 +192,7 @@ fn the_library_exports_what_is_listed() {
 mod on_a_gpu {
     use super::c::{Compiler, printed, run_on_gpu};
     use super::common::simulated::Machine;
-    use super::sanitized;
+    use super::{SOURCES, sanitized};
 
     fn passes(source: &str, standard: &str, flags: &[&str]) {
         let (Some(machine), Some(compiler)) = (Machine::new(), Compiler::new(standard)) else {
@@ -178,6 +205,19 @@ mod on_a_gpu {
     fn bad_input_is_refused_by_name() {
         passes("bad_input.c", "c99", &[]);
         passes("bad_args.c", "c11", &[]);
+        passes("bad_family.c", "c17", &[]);
+    }
+
+    #[test]
+    fn operations_are_what_their_formulas_say() {
+        passes("operations.c", "c11", &[]);
+        passes("softmax.c", "c99", &[]);
+    }
+
+    #[test]
+    fn the_numbers_of_tutorials() {
+        passes("tutorials.c", "c11", &[]);
+        passes("tutorials_of_libraries.c", "c99", &[]);
     }
 
     #[test]
@@ -226,7 +266,7 @@ mod on_a_gpu {
 
     #[test]
     fn sanitizers_find_nothing() {
-        for source in ["bad_input.c", "bad_args.c", "threads.c", "fuzz.c", "gpu.c", "raii.cc"] {
+        for source in SOURCES.into_iter().chain(["gpu.c"]) {
             let (Some(machine), Some(compiler)) = (Machine::new(), sanitized(source)) else {
                 return;
             };

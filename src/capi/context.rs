@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::convert::{Outcome, choice, load, result, zero};
-use super::types::*;
+use super::enums::{xent_device, xent_status};
+use super::structs::*;
 use super::{c_string, destroy, guard};
 use crate::{Context, ContextOptions, Device, DeviceKind, Error, ParallelFor};
 

@@ -59,6 +59,9 @@
  * that is ready to run on it: what takes long is done when the plan is made. A run brings the
  * buffers of one batch, and may be repeated as often as one likes with any number of rows.
  *
+ * xent_problem_preset makes problems by the names that they have elsewhere: nll_loss, kl_div, the
+ * losses of Keras. xent_one_hot and xent_distributions make targets from labels.
+ *
  * STRUCTS
  * Start each from its xent_..._default(), which zeroes it and sets struct_size. Zero is the default
  * of every field. Later versions only append fields: a library accepts the shorter struct of an

@@ -4,8 +4,9 @@
 use std::fmt::Debug;
 use std::mem::MaybeUninit;
 
-use super::types::*;
-use crate::{DType, Error};
+use super::enums::*;
+use super::structs::*;
+use crate::{DType, Error, Form, Layout, Operation, Reduction, Renormalise, Unit};
 
 /// A failed call, as C sees it.
 #[derive(Debug)]
@@ -99,6 +100,21 @@ pub(super) unsafe fn load<T: Extensible>(from: *const T) -> Outcome<T> {
     }
 }
 
+/// Overwrites a struct of C that could be loaded: all that its version of it has, but for its size.
+///
+/// # Safety
+/// As for [`load`], and the bytes may be written.
+pub(super) unsafe fn store<T: Extensible>(from: &T, to: *mut T) {
+    let (from, to) = ((&raw const *from).cast::<u8>(), to.cast::<u8>());
+    let size = size_of::<usize>();
+    // SAFETY: both start with their size, and have so many bytes.
+    unsafe {
+        let given = to.cast::<usize>().read_unaligned();
+        let rest = given.min(size_of::<T>()) - size;
+        from.add(size).copy_to_nonoverlapping(to.add(size), rest);
+    }
+}
+
 /// What a handle points to.
 ///
 /// # Safety
@@ -149,6 +165,11 @@ c_enum! {
     xent_clip { None, Range, Lower, Add, Logarithm }
     xent_renormalise { No, BeforeClip, AfterClip }
     xent_unit { Nats, Bits }
+    xent_preset {
+        CrossEntropy, Softmax, LogSoftmax, NllLoss, CrossEntropyFromProbs, BceWithLogits, Bce, KlDiv,
+        Entropy, KerasCategoricalCrossentropy, KerasBinaryCrossentropy, SklearnLogLoss,
+        SklearnLegacyLogLoss, CaffeMultinomialLogisticLoss
+    }
     xent_reduction { Mean, None, Sum, BatchMean, RowMean, Elements }
     xent_device { Auto, Cpu, Cuda }
     xent_denominator { Default, Value, Pointer }
@@ -190,6 +211,25 @@ pub(super) fn size(field: &'static str, value: i64) -> Outcome<usize> {
     usize::try_from(value).map_err(|_| Error::invalid(field, value, "in [0, 2^63 - 1]").into())
 }
 
+/// A layout with these strides, of which all 0 is packed.
+pub(super) fn strided(field: &'static str, packed: Layout, strides: [i64; 3]) -> Outcome<Layout> {
+    if strides == [0; 3] {
+        return Ok(packed);
+    }
+    let [outer, class, inner] = strides;
+    Ok(packed.strides([size(field, outer)?, size(field, class)?, size(field, inner)?]))
+}
+
+/// Elements from the first to the last, or so many that the checks refuse them.
+pub(super) fn reach(layout: &Layout) -> usize {
+    layout.span().unwrap_or(usize::MAX)
+}
+
+/// A request that the device does not do.
+pub(super) fn unsupported(what: &str, instead: &str) -> Failure {
+    Error::Unsupported { what: what.into(), instead: instead.into() }.into()
+}
+
 /// A field that must be 0, or NULL, where another one does not ask for it.
 pub(super) fn zero<T: Default + PartialEq + Debug>(
     field: &'static str,
@@ -227,4 +267,50 @@ impl From<xent_target> for DType {
             xent_target::ProbabilitiesF64 => DType::F64,
         }
     }
+}
+
+impl From<DType> for xent_target {
+    fn from(dtype: DType) -> Self {
+        match dtype {
+            DType::I64 => xent_target::I64,
+            DType::I32 => xent_target::I32,
+            DType::U32 => xent_target::U32,
+            DType::U8 => xent_target::U8,
+            DType::F32 => xent_target::ProbabilitiesF32,
+            DType::F16 => xent_target::ProbabilitiesF16,
+            DType::BF16 => xent_target::ProbabilitiesBf16,
+            DType::F64 => xent_target::ProbabilitiesF64,
+        }
+    }
+}
+
+/// Enums of the same variants in C and in Rust.
+macro_rules! twins {
+    ($($c:ident = $rust:ident { $($variant:ident),* })*) => {$(
+        impl From<$c> for $rust {
+            fn from(value: $c) -> Self {
+                match value {
+                    $($c::$variant => $rust::$variant),*
+                }
+            }
+        }
+
+        impl From<$rust> for $c {
+            fn from(value: $rust) -> Self {
+                match value {
+                    $($rust::$variant => $c::$variant),*
+                }
+            }
+        }
+    )*};
+}
+
+twins! {
+    xent_operation = Operation {
+        CrossEntropy, BinaryCrossEntropy, KlDivergence, Entropy, Softmax, LogSoftmax
+    }
+    xent_form = Form { Logits, LogProbabilities, Probabilities }
+    xent_renormalise = Renormalise { No, BeforeClip, AfterClip }
+    xent_unit = Unit { Nats, Bits }
+    xent_reduction = Reduction { Mean, None, Sum, BatchMean, RowMean, Elements }
 }

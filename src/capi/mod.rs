@@ -5,11 +5,15 @@
 #![allow(non_camel_case_types)] // C's
 #![allow(clippy::missing_safety_doc)] // the header says it in C's terms
 
+mod call;
 mod context;
 mod convert;
+mod enums;
 mod plan;
+mod problem;
 mod run;
-mod types;
+mod structs;
+mod targets;
 mod workspace;
 
 use std::any::Any;
@@ -19,7 +23,7 @@ use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use convert::{Failure, Outcome, variant};
-use types::xent_status;
+use enums::xent_status;
 
 thread_local! {
     static LAST_ERROR: RefCell<CString> = RefCell::default();

@@ -3,12 +3,12 @@
 use std::ffi::{CString, c_char};
 
 use super::context::xent_context;
-use super::convert::{Outcome, bits, choice, handle, load, result, size, zero};
-use super::types::*;
+use super::convert::{handle, load, result, size};
+use super::enums::xent_status;
+use super::problem::rust_problem;
+use super::structs::xent_problem;
 use super::{c_string, destroy, guard};
-use crate::{
-    Clip, DType, EmptyMean, Form, Operation, Outputs, Plan, Problem, Reduction, Renormalise, Unit,
-};
+use crate::Plan;
 
 /// A problem that is ready to run on a device. Made by xent_plan_create, freed by
 /// xent_plan_destroy.
@@ -28,8 +28,7 @@ pub struct xent_plan {
 /// @param context  need not outlive the plan
 /// @param problem  read only during the call
 /// @param out      the plan, which is the caller's; untouched if the call fails
-/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU, and all
-///         but the cross entropy of logits;
+/// @return XENT_STATUS_OK; XENT_STATUS_UNSUPPORTED for what the device does not do: f64 on a GPU;
 ///         XENT_STATUS_DEVICE_UNAVAILABLE if the kernels cannot be compiled; XENT_STATUS_CUDA if
 ///         the driver fails; XENT_STATUS_OUT_OF_RESOURCES if there is no memory for them; the 1xx
 ///         of wrong arguments
@@ -99,107 +98,3 @@ pub unsafe extern "C" fn xent_plan_kernel_name(plan: *const xent_plan) -> *const
     let plan = unsafe { plan.as_ref() };
     plan.map_or(c"", |plan| &plan.kernel_name).as_ptr()
 }
-
-fn rust_problem(problem: &xent_problem) -> Outcome<Problem> {
-    let operation = choice("operation", problem.operation)?;
-    let softmax = matches!(operation, xent_operation::Softmax | xent_operation::LogSoftmax);
-    let outputs = match bits::<xent_output>("outputs", problem.outputs)? {
-        0 if softmax => Outputs::OUTPUT,
-        0 => Outputs::LOSS,
-        outputs => Outputs::from_bits_retain(outputs),
-    };
-    let flags = bits::<xent_flag>("flags", problem.flags)?;
-    let has = |flag: xent_flag| flags & flag as u32 != 0;
-    let logits = choice("logits_dtype", problem.logits_dtype)?.or(DType::F32);
-
-    let mut ours = Problem::new(logits, size("classes", problem.classes)?);
-    ours.dlogits = choice("dlogits_dtype", problem.dlogits_dtype)?.or(logits);
-    ours.targets = choice("target_type", problem.target_type)?.into();
-    ours.outputs = outputs;
-    ours.reduction = match choice("reduction", problem.reduction)? {
-        xent_reduction::Mean => Reduction::Mean,
-        xent_reduction::None => Reduction::None,
-        xent_reduction::Sum => Reduction::Sum,
-        xent_reduction::BatchMean => Reduction::BatchMean,
-        xent_reduction::RowMean => Reduction::RowMean,
-        xent_reduction::Elements => Reduction::Elements,
-    };
-    set_operation(&mut ours, problem)?;
-    if has(xent_flag::EmptyMeanZero) {
-        ours.empty_mean = EmptyMean::Zero;
-    }
-    if has(xent_flag::IgnoreIndex) {
-        ours.ignore_index = Some(problem.ignore_index);
-    } else {
-        zero("ignore_index", problem.ignore_index, " without XENT_FLAG_IGNORE_INDEX in flags")?;
-    }
-    ours.class_weights = has(xent_flag::ClassWeights);
-    ours.row_weights = has(xent_flag::RowWeights);
-    ours.element_weights = has(xent_flag::ElementWeights);
-    ours.pos_weights = has(xent_flag::PosWeights);
-    ours.log_targets = has(xent_flag::LogTargets);
-    ours.in_place = has(xent_flag::InPlace);
-    ours.label_smoothing = problem.label_smoothing;
-    ours.z_loss = problem.z_loss;
-    if problem.logit_scale != 0.0 {
-        ours.logit_scale = problem.logit_scale;
-    }
-    if problem.softcap != 0.0 {
-        ours.softcap = Some(problem.softcap);
-    }
-    ours.expected_rows = size("expected_rows", problem.expected_rows)?;
-    if problem.alignment != 0 {
-        ours.alignment = size("alignment", problem.alignment)?;
-    }
-    Ok(ours)
-}
-
-/// The operation, and what belongs to operations on probabilities.
-fn set_operation(ours: &mut Problem, problem: &xent_problem) -> Outcome<()> {
-    ours.operation = match choice("operation", problem.operation)? {
-        xent_operation::CrossEntropy => Operation::CrossEntropy,
-        xent_operation::BinaryCrossEntropy => Operation::BinaryCrossEntropy,
-        xent_operation::KlDivergence => Operation::KlDivergence,
-        xent_operation::Entropy => Operation::Entropy,
-        xent_operation::Softmax => Operation::Softmax,
-        xent_operation::LogSoftmax => Operation::LogSoftmax,
-    };
-    ours.input = match choice("input", problem.input)? {
-        xent_form::Logits => Form::Logits,
-        xent_form::LogProbabilities => Form::LogProbabilities,
-        xent_form::Probabilities => Form::Probabilities,
-    };
-    ours.clip = match choice("clip", problem.clip)? {
-        xent_clip::None => Clip::None,
-        xent_clip::Range => Clip::Range(problem.clip_value),
-        xent_clip::Lower => Clip::Lower(problem.clip_value),
-        xent_clip::Add => Clip::Add(problem.clip_value),
-        xent_clip::Logarithm => Clip::Logarithm(problem.clip_value),
-    };
-    if ours.clip == Clip::None {
-        zero("clip_value", problem.clip_value, " without a clip")?;
-    }
-    ours.renormalise = match choice("renormalise", problem.renormalise)? {
-        xent_renormalise::No => Renormalise::No,
-        xent_renormalise::BeforeClip => Renormalise::BeforeClip,
-        xent_renormalise::AfterClip => Renormalise::AfterClip,
-    };
-    ours.unit = match choice("unit", problem.unit)? {
-        xent_unit::Nats => Unit::Nats,
-        xent_unit::Bits => Unit::Bits,
-    };
-    ours.output = choice("output_dtype", problem.output_dtype)?.or(ours.logits);
-    Ok(())
-}
-
-// The bits of C are those of Rust.
-const _: () = {
-    assert!(xent_output::Loss as u32 == Outputs::LOSS.bits());
-    assert!(xent_output::Lse as u32 == Outputs::LSE.bits());
-    assert!(xent_output::Stats as u32 == Outputs::STATS.bits());
-    assert!(xent_output::Dlogits as u32 == Outputs::DLOGITS.bits());
-    assert!(xent_output::Argmax as u32 == Outputs::ARGMAX.bits());
-    assert!(xent_output::Correct as u32 == Outputs::CORRECT.bits());
-    assert!(xent_output::Entropy as u32 == Outputs::ENTROPY.bits());
-    assert!(xent_output::Output as u32 == Outputs::OUTPUT.bits());
-};

@@ -4,7 +4,8 @@ use std::mem::offset_of;
 use std::ptr::null_mut;
 
 use super::convert::{Failure, load};
-use super::types::*;
+use super::enums::*;
+use super::structs::*;
 use super::workspace::xent_workspace;
 use super::*;
 
@@ -137,6 +138,7 @@ fn layouts_are_those_of_c() {
         ("xent_clip", size_of::<xent_clip>()),
         ("xent_renormalise", size_of::<xent_renormalise>()),
         ("xent_unit", size_of::<xent_unit>()),
+        ("xent_preset", size_of::<xent_preset>()),
         ("xent_reduction", size_of::<xent_reduction>()),
         ("xent_device", size_of::<xent_device>()),
         ("xent_denominator", size_of::<xent_denominator>()),

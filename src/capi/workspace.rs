@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 
 use super::convert::{handle, result, size};
+use super::enums::xent_status;
 use super::plan::xent_plan;
-use super::types::xent_status;
 use super::{destroy, guard};
 use crate::Workspace;
 

@@ -11,7 +11,7 @@
 #include "device.h"
 
 #ifdef __GLIBC__
-enum { kRows = 64, kClasses = 3000 };
+enum { kRows = 64, kFewRows = 4, kClasses = 3000 };
 
 static device where;
 static long allocations;
@@ -66,7 +66,43 @@ typedef struct {
 
 static buffers zeros;
 
-static void run(const xent_context_options* options) {
+/* A problem by its name, with the gradient that it may have. */
+static void run_preset(const xent_context* context, xent_preset preset, buffers* there) {
+  xent_plan* plan = NULL;
+  xent_workspace* workspace = NULL;
+  xent_problem problem = xent_problem_default();
+  CHECK_OK(xent_problem_preset(preset, XENT_DTYPE_F32, kClasses, &problem));
+  const int is_softmax = problem.outputs == XENT_OUTPUT_OUTPUT;
+  if (!is_softmax) problem.outputs |= XENT_OUTPUT_DLOGITS;
+  CHECK_OK(xent_plan_create(context, &problem, &plan));
+  CHECK_OK(xent_workspace_create(plan, kFewRows, &workspace));
+  xent_args args = xent_args_default();
+  args.outer = kFewRows;
+  args.logits = there->logits;
+  args.targets = problem.target_type == XENT_TARGET_I64 ? (void*)there->targets : there->logits;
+  if (is_softmax || problem.operation == XENT_OPERATION_ENTROPY) args.targets = NULL;
+  *(is_softmax ? &args.output : &args.dlogits) = there->dlogits;
+  if (!is_softmax) args.loss = there->lse; /* one, or one for each row */
+  args.workspace = workspace->data;
+  args.workspace_size = workspace->size;
+  const long before = allocations;
+  CHECK_OK(xent_run(plan, &args));
+  if (is_softmax) {
+    xent_backward_args backward = xent_backward_args_default();
+    backward.outer = kFewRows;
+    backward.output = there->logits;
+    backward.doutput = there->logits;
+    backward.dlogits = there->dlogits;
+    backward.workspace = args.workspace;
+    backward.workspace_size = args.workspace_size;
+    CHECK_OK(xent_backward(plan, &backward));
+  }
+  CHECK(allocations == before);
+  xent_workspace_destroy(workspace);
+  xent_plan_destroy(plan);
+}
+
+static void run(const xent_context_options* options, double softcap) {
   xent_context* context = NULL;
   xent_plan* plan = NULL;
   xent_workspace* workspace = NULL;
@@ -74,7 +110,7 @@ static void run(const xent_context_options* options) {
   xent_problem problem = xent_problem_default();
   problem.classes = kClasses;
   problem.label_smoothing = 0.1;
-  problem.softcap = 30;
+  problem.softcap = softcap;
   problem.outputs = XENT_OUTPUT_LOSS | XENT_OUTPUT_LSE | XENT_OUTPUT_STATS | XENT_OUTPUT_DLOGITS |
                     XENT_OUTPUT_ARGMAX | XENT_OUTPUT_CORRECT | XENT_OUTPUT_ENTROPY;
   CHECK_OK(xent_context_create(options, &context));
@@ -108,9 +144,14 @@ static void run(const xent_context_options* options) {
   backward.workspace = args.workspace;
   backward.workspace_size = args.workspace_size;
   CHECK_OK(xent_backward(plan, &backward));
+  backward.ddlogits = there->logits;
+  if (softcap == 0) CHECK_OK(xent_double_backward(plan, &backward));
   CHECK(allocations == before);
   xent_workspace_destroy(workspace);
   xent_plan_destroy(plan);
+  for (int i = 0; softcap == 0 && i <= XENT_PRESET_CAFFE_MULTINOMIAL_LOGISTIC_LOSS; ++i) {
+    run_preset(context, (xent_preset)i, there);
+  }
   xent_context_destroy(context);
   drop(&where, there);
 }
@@ -120,11 +161,13 @@ int main(int argc, char** argv) {
   where = device_of(argc, argv);
   xent_context_options options = options_on(&where);
   options.threads = 1;
-  run(&options);
+  run(&options, 0);
+  run(&options, 30);
   options.threads = 0;
   options.parallel_for = loop;
   options.parallel_for_user = &calls;
-  run(&options);
+  run(&options, 0);
+  run(&options, 30);
   CHECK(calls > 0 || on_gpu(&where));
   close_device(&where);
   return 0;

@@ -90,7 +90,8 @@ static void* odd_pointer(char* usual, int null) {
   }
 }
 
-static xent_problem random_problem(void) {
+/* The cross entropy of logits with many options. */
+static xent_problem random_cross_entropy(void) {
   xent_problem problem = xent_problem_default();
   problem.classes = (int64_t)random_below(5);
   odd_integer(&problem.classes);
@@ -99,9 +100,39 @@ static xent_problem random_problem(void) {
   odd_bits(&problem.target_type, 4);
   if (random_below(3) == 0) problem.target_type = XENT_TARGET_PROBABILITIES_F16;
   odd_bits(&problem.reduction, 3);
-  odd_bits(&problem.outputs, 256);
+  odd_bits(&problem.outputs, 128);
   odd_bits(&problem.flags, 32);
   problem.flags &= random_below(2) ? ~5u : ~0u;
+  return problem;
+}
+
+/* What has a name elsewhere, with few options. */
+static xent_problem random_preset(void) {
+  xent_problem problem = xent_problem_default();
+  xent_preset preset = XENT_PRESET_SOFTMAX;
+  xent_dtype dtype = XENT_DTYPE_F32;
+  int64_t classes = (int64_t)random_below(5);
+  odd_bits(&preset, XENT_PRESET_CAFFE_MULTINOMIAL_LOGISTIC_LOSS + 1);
+  odd_bits(&dtype, 5);
+  odd_integer(&classes);
+  if (xent_problem_preset(preset, dtype, classes, &problem) != XENT_STATUS_OK) return problem;
+  if (random_below(2)) problem.outputs |= problem.outputs & 1 ? XENT_OUTPUT_DLOGITS : 0u;
+  if (random_below(2)) problem.flags = 1u << random_below(8);
+  if (random_below(3) == 0) odd_bits(&problem.reduction, 6);
+  if (odd()) odd_bits(&problem.target_type, 20);
+  if (odd()) odd_bits(&problem.outputs, 256);
+  if (odd()) odd_bits(&problem.operation, 6);
+  if (odd()) odd_bits(&problem.input, 3);
+  if (odd()) odd_bits(&problem.clip, 5);
+  if (odd()) odd_bits(&problem.renormalise, 3);
+  if (odd()) odd_bits(&problem.unit, 2);
+  if (odd()) odd_bits(&problem.output_dtype, 2);
+  odd_real(&problem.clip_value);
+  return problem;
+}
+
+static xent_problem random_problem(void) {
+  xent_problem problem = random_below(2) ? random_cross_entropy() : random_preset();
   if (problem.flags & XENT_FLAG_IGNORE_INDEX) odd_integer(&problem.ignore_index);
   odd_real(&problem.label_smoothing);
   odd_real(&problem.logit_scale);
@@ -112,6 +143,11 @@ static xent_problem random_problem(void) {
   return problem;
 }
 
+static int is_softmax(const xent_problem* problem) {
+  return problem->operation == XENT_OPERATION_SOFTMAX ||
+         problem->operation == XENT_OPERATION_LOG_SOFTMAX;
+}
+
 static xent_args random_args(const xent_problem* problem) {
   const uint32_t outputs = problem->outputs == 0 ? 1 : problem->outputs;
   xent_args args = xent_args_default();
@@ -119,7 +155,8 @@ static xent_args random_args(const xent_problem* problem) {
   odd_integer(&args.outer);
   odd_integer(&args.inner);
   args.logits = odd_pointer(inputs[0], 0);
-  args.targets = odd_pointer(inputs[1], 0);
+  const int no_targets = is_softmax(problem) || problem->operation == XENT_OPERATION_ENTROPY;
+  args.targets = odd_pointer(inputs[1], no_targets);
   if (random_below(4) == 0) odd_strides(args.logits_strides);
   if (random_below(4) == 0) odd_strides(args.target_strides);
   if (random_below(4) == 0) odd_strides(args.dlogits_strides);
@@ -128,6 +165,9 @@ static xent_args random_args(const xent_problem* problem) {
   args.class_weights_count = weights ? problem->classes : 0;
   odd_integer(&args.class_weights_count);
   args.row_weights = odd_pointer(inputs[3], !(problem->flags & XENT_FLAG_ROW_WEIGHTS));
+  args.element_weights = odd_pointer(inputs[5], !(problem->flags & XENT_FLAG_ELEMENT_WEIGHTS));
+  if (odd()) odd_strides(args.element_weights_strides);
+  args.pos_weights = odd_pointer(inputs[7], !(problem->flags & XENT_FLAG_POS_WEIGHTS));
   args.dloss = odd_pointer(inputs[4], random_below(2) == 0);
   odd_integer(&args.dloss_stride);
   if (odd()) odd_bits(&args.denominator_kind, 3);
@@ -140,8 +180,10 @@ static xent_args random_args(const xent_problem* problem) {
   args.argmax = (int64_t*)odd_pointer(buffers[4], !(outputs & XENT_OUTPUT_ARGMAX));
   args.correct = (int64_t*)odd_pointer(buffers[5], !(outputs & XENT_OUTPUT_CORRECT));
   args.entropy = odd_pointer(buffers[6], !(outputs & XENT_OUTPUT_ENTROPY));
+  args.output = odd_pointer(buffers[7], !(outputs & XENT_OUTPUT_OUTPUT));
+  if (odd()) odd_strides(args.output_strides);
   if ((problem->flags & XENT_FLAG_IN_PLACE) && random_below(4) != 0) {
-    args.dlogits = buffers[3];
+    *(is_softmax(problem) ? &args.output : &args.dlogits) = buffers[3];
     args.logits = buffers[3];
   }
   if (odd()) args.report = odd_pointer(inputs[7], 0);
@@ -153,12 +195,15 @@ static xent_args random_args(const xent_problem* problem) {
   return args;
 }
 
-static xent_backward_args as_backward(const xent_args* args) {
+static xent_backward_args as_backward(const xent_problem* problem, const xent_args* args) {
+  const int softmax = is_softmax(problem);
   xent_backward_args backward = xent_backward_args_default();
   backward.outer = args->outer;
   backward.inner = args->inner;
-  backward.logits = args->logits;
+  backward.logits = odd_pointer((char*)(uintptr_t)args->logits, softmax);
   backward.targets = args->targets;
+  backward.output = odd_pointer(inputs[5], !softmax);
+  backward.doutput = odd_pointer(inputs[7], !softmax);
   backward.class_weights = args->class_weights;
   backward.class_weights_count = args->class_weights_count;
   backward.row_weights = args->row_weights;
@@ -166,8 +211,8 @@ static xent_backward_args as_backward(const xent_args* args) {
   backward.dloss_stride = args->dloss_stride;
   backward.denominator_kind = args->denominator_kind;
   backward.denominator_value = args->denominator_value;
-  backward.stats = odd_pointer(inputs[6], 0);
-  backward.dlogits = args->dlogits;
+  backward.stats = odd_pointer(inputs[6], softmax);
+  backward.dlogits = softmax ? odd_pointer(buffers[3], 0) : args->dlogits;
   backward.workspace = args->workspace;
   backward.workspace_size = args->workspace_size;
   memcpy(backward.logits_strides, args->logits_strides, sizeof args->logits_strides);
@@ -204,7 +249,7 @@ static xent_status random_plan(ready* out) {
 }
 
 int main(int argc, char** argv) {
-  long accepted[3] = {0, 0, 0}, refused[3] = {0, 0, 0};
+  long accepted[4] = {0, 0, 0, 0}, refused[4] = {0, 0, 0, 0};
   where = device_of(argc, argv);
   const int calls = on_gpu(&where) ? kCallsOnGpu : kCalls;
   xent_context_options options = options_on(&where);
@@ -228,11 +273,15 @@ int main(int argc, char** argv) {
     if (status != XENT_STATUS_OK) continue;
 
     xent_args args = random_args(&one.problem);
-    xent_backward_args backward = as_backward(&args);
-    for (int back = 0; back < 2; ++back) {
+    xent_backward_args backward = as_backward(&one.problem, &args);
+    for (int back = 0; back < 3; ++back) {
       fill(inputs, 0);
       fill(buffers, 1);
-      status = back ? xent_backward(one.plan, &backward) : xent_run(one.plan, &args);
+      if (back == 2) backward.ddlogits = odd_pointer(inputs[5], 0);
+      if (back == 2 && random_below(2)) backward.dlogits = buffers[3];
+      status = back == 0   ? xent_run(one.plan, &args)
+               : back == 1 ? xent_backward(one.plan, &backward)
+                           : xent_double_backward(one.plan, &backward);
       ++*(status == XENT_STATUS_OK ? &accepted[1 + back] : &refused[1 + back]);
       if (status == XENT_STATUS_INTERNAL || status == XENT_STATUS_CUDA) {
         fprintf(stderr, "%s\n", xent_last_error());
@@ -251,7 +300,7 @@ int main(int argc, char** argv) {
   xent_context_destroy(context);
   xent_context_destroy(on_cpu);
   close_device(&where);
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 4; ++i) {
     CHECK(accepted[i] > calls / 200 && refused[i] > calls / 200);
     printf("%ld accepted, %ld refused\n", accepted[i], refused[i]);
   }

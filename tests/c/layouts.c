@@ -16,6 +16,7 @@ int main(void) {
   TYPE(xent_clip);
   TYPE(xent_renormalise);
   TYPE(xent_unit);
+  TYPE(xent_preset);
   TYPE(xent_reduction);
   TYPE(xent_device);
   TYPE(xent_denominator);

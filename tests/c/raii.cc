@@ -65,8 +65,61 @@ static outputs read(const outputs* there) {
   return here;
 }
 
+// Targets from labels, and refusals that say what is wrong with them.
+static void test_labels() {
+  const uint8_t labels[2 * 3] = {1, 0, 1, 0, 4, 0};
+  float rows[2 * 3] = {};
+  xent::one_hot(2, 3, kTargets, rows);
+  CHECK(rows[0] == 1 && rows[1] == 0 && rows[2] == 0 && rows[5] == 1);
+  xent::distributions(2, 3, labels, rows);
+  CHECK(rows[0] == 0.5f && rows[1] == 0 && rows[2] == 0.5f && rows[4] == 1);
+  xent::check_distributions(2, 3, rows, 0);
+  CHECK(thrown([&] { xent::one_hot(2, 2, kTargets, rows); }, "row 1 holds 2") ==
+        XENT_STATUS_INVALID_TARGET);
+  CHECK(thrown([&] { xent::check_distributions(1, 6, rows, 0.5); }, "q: a sum of 2 in row 0") ==
+        XENT_STATUS_INVALID_ARGUMENT);
+}
+
+// A problem by its name: on two logits, the Hessian is p (1 - p).
+static void test_double_backward() {
+  const float logits[2] = {0, 0}, direction[2] = {1, 0};
+  const int64_t target = 0;
+  xent_problem problem = xent::problem(XENT_PRESET_CROSS_ENTROPY, XENT_DTYPE_F32, 2);
+  problem.outputs = XENT_OUTPUT_STATS;
+  const xent::plan plan(xent::context(where.kind), problem);
+  xent::workspace workspace;
+  xent_args args = xent_args_default();
+  args.outer = 1;
+  args.logits = copy(&where, logits, sizeof logits);
+  args.targets = copy(&where, &target, sizeof target);
+  args.stats = make(&where, 2 * sizeof(float));
+  workspace.prepare(plan, args);
+  plan.run(args);
+  xent_backward_args backward = xent_backward_args_default();
+  backward.outer = 1;
+  backward.logits = args.logits;
+  backward.targets = args.targets;
+  backward.stats = args.stats;
+  backward.ddlogits = copy(&where, direction, sizeof direction);
+  backward.dlogits = make(&where, sizeof direction);
+  workspace.prepare(plan, backward);
+  plan.double_backward(backward);
+  float product[2];
+  get(&where, product, backward.dlogits, sizeof product);
+  CHECK(product[0] > 0.2499999f && product[0] < 0.2500001f && product[1] == -product[0]);
+  CHECK(thrown([&] { plan.backward(backward); }, "ddlogits") == XENT_STATUS_UNEXPECTED_POINTER);
+  CHECK(thrown([] { xent::problem(XENT_PRESET_BCE, XENT_DTYPE_F32, 0); }, "classes: 0") ==
+        XENT_STATUS_INVALID_ARGUMENT);
+  for (const void* memory : {args.logits, args.targets, backward.stats, backward.ddlogits,
+                             static_cast<const void*>(backward.dlogits)}) {
+    drop(&where, const_cast<void*>(memory));
+  }
+}
+
 int main(int argc, char** argv) {
   where = device_of(argc, argv);
+  test_labels();
+  test_double_backward();
   const xent::plan plan = make_plan();
   CHECK(plan.kernel_name()[0] != 0);
 
