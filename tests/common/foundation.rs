@@ -11,7 +11,7 @@ pub const FOUNDATION: [(&str, usize); 10] = [
     ("bounds", 11),
     ("determinism", if cfg!(target_arch = "x86_64") { 10 } else { 6 }),
     ("edge_cases", 28),
-    ("golden", 4),
+    ("golden", 8),
     ("gradients", 5),
     ("invalid_input", 17),
     ("layouts", 5),

@@ -1,6 +1,8 @@
 //! Calls of all operations with their tensors wherever a test wants them, and what they may be off by.
+#![allow(dead_code)] // each test file uses its part
 
 mod bounds;
+pub mod golden;
 
 use xent::reference::{self, Targets};
 use xent::{
