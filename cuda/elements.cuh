@@ -30,7 +30,7 @@ struct ElementRow {
   const ElementParams& p;
   i64 row;
   bool exists;       // a grid may have more rows than there are
-  RowTarget target;  // not valid: all of the row is NaN
+  RowTarget target;  // not valid, but counted: all of the row is NaN
   Place place;
   TensorRow<Logit> logits;
   TensorRow<Target> probabilities;
@@ -49,6 +49,7 @@ struct ElementRow {
     if (!exists) return;
     const Params& rows = p.of.rows;
     target = row_target<Target>(rows, row);
+    if (!target.counted) return;  // whose loss is 0
     double weight = rows.row_weights ? rows.row_weights[row] : 1;
     if (!target.valid) weight = nan();
     const double dloss = rows.dloss ? rows.dloss[rows.flags & kDlossPerRow ? row : 0] : 1;

@@ -1,13 +1,15 @@
-//! The library agrees with PyTorch: every cross-entropy case of `data/losses.json`, which PyTorch
-//! computed in `f64` (the file names the version), in all dtypes.
+//! The library agrees with PyTorch: every case of `data/losses.json`, which PyTorch computed in `f64`
+//! (the file names the version), in all dtypes.
 
 mod common;
+mod trial;
 
-use common::golden::Golden;
+use common::golden::{Golden, file};
 use common::placed::Place;
-use common::{bounds, on_gpu, run_f64, thinned};
-use xent::reference::{Inputs, Results, Targets, compute};
-use xent::{DType, Reduction};
+use common::{bounds, context, on_gpu, run_f64, thinned};
+use trial::golden::Golden as GoldenTrial;
+use xent::reference::{Inputs, Results, Targets, backward, compute};
+use xent::{Context, DType, Layout, Reduction};
 
 const U: f64 = 1.0 / 16_777_216.0; // half an ulp of f32, relative
 
@@ -144,6 +146,58 @@ fn f32_f16_and_bf16_agree_within_the_bounds_on_the_rounded_inputs() {
             case.check();
             let there = case.bits_at(&Place::new(golden.layout, 0));
             bounds::check(&case, &there.output(dtype));
+        }
+    }
+}
+
+/// Each is one of the tests above, or one of those below.
+#[test]
+fn every_case_of_the_file_is_read() {
+    assert_eq!(file().len(), Golden::all().len() + GoldenTrial::all().len());
+}
+
+#[test]
+fn the_reference_of_other_operations_agrees_to_1e_12() {
+    for golden in GoldenTrial::all() {
+        let trial = &golden.trial;
+        let mut results = compute(&trial.problem, &trial.inputs()).unwrap();
+        if trial.is_softmax() {
+            results.dlogits = backward(&trial.problem, &results.output, &trial.upstream).unwrap();
+        }
+        golden.agrees(&results);
+    }
+}
+
+/// Packed rows, padded ones, and classes that are not the last axis.
+fn layouts(rows: usize, classes: usize) -> [Layout; 3] {
+    let packed = Layout::rows(rows, classes);
+    [packed, packed.row_stride(classes + 3), Layout::packed(1, classes, rows)]
+}
+
+#[test]
+fn other_operations_of_f64_agree_through_a_plan_with_any_class_axis() {
+    for mut golden in GoldenTrial::all() {
+        for layout in layouts(golden.trial.rows(), golden.trial.problem.classes) {
+            golden.trial.layout = layout;
+            golden.agrees(&golden.trial.run(&Context::cpu()).results());
+        }
+    }
+}
+
+/// On a GPU in one type and layout each.
+#[test]
+fn other_operations_agree_within_the_bounds_on_the_rounded_inputs() {
+    for (index, golden) in GoldenTrial::all().into_iter().enumerate() {
+        for (turn, dtype) in [DType::F32, DType::F16, DType::BF16].into_iter().enumerate() {
+            let mut trial = golden.trial.in_type(dtype);
+            for (number, layout) in layouts(trial.rows(), trial.problem.classes).iter().enumerate()
+            {
+                if on_gpu() && (index % 3, index / 3 % 3) != (turn, number) {
+                    continue;
+                }
+                trial.layout = *layout;
+                trial.check(&trial.run(&context()));
+            }
         }
     }
 }

@@ -62,8 +62,10 @@ const OPERATIONS: [fn(DType, usize) -> Problem; 11] = [
     |dtype, classes| Problem::entropy(dtype, classes).input(Form::LogProbabilities),
 ];
 
-const SETTINGS: [Setting; 16] = [
+const SETTINGS: [Setting; 18] = [
     |p| p.reduction(Reduction::None),
+    |p| p.reduction(Reduction::None).ignore_index(0),
+    |p| p.ignore_index(0).label_smoothing(0.1).class_weights(true),
     |p| p,
     |p| p.outputs(Outputs::LOSS),
     |p| p.reduction(Reduction::Sum).row_weights(true),
@@ -104,14 +106,14 @@ fn losses(turn: usize) -> usize {
 #[test]
 fn losses_and_gradients() {
     if here_or_elsewhere("losses_and_gradients") {
-        assert_eq!(losses(0), 109);
+        assert_eq!(losses(0), 113);
     }
 }
 
 #[test]
 fn losses_and_gradients_of_other_sizes() {
     if here_or_elsewhere("losses_and_gradients_of_other_sizes") {
-        assert_eq!(losses(3), 109);
+        assert_eq!(losses(3), 113);
     }
 }
 
@@ -120,8 +122,9 @@ fn double_backward() {
     if !here_or_elsewhere("double_backward") {
         return;
     }
-    let settings: [Setting; 5] = [
+    let settings: [Setting; 6] = [
         |p| p.reduction(Reduction::None),
+        |p| p.ignore_index(0).label_smoothing(0.1),
         |p| p.label_smoothing(0.1).class_weights(true),
         |p| p.z_loss(1e-2).reduction(Reduction::Sum).dlogits(DType::F32),
         |p| p.targets(DType::F32).row_weights(true).class_weights(true),

@@ -103,7 +103,10 @@ impl<T: Term> Elements<'_, T> {
 
     /// Writes the loss of a row where rows have one, and gives what it adds to the total.
     pub(super) fn finish(&self, row: usize, sum: f64) -> f64 {
-        let sum = times(self.weight(row), sum);
+        self.finish_weighted(row, times(self.weight(row), sum))
+    }
+
+    fn finish_weighted(&self, row: usize, sum: f64) -> f64 {
         if let (Some(loss), Per::Row) = (self.kernel.call.loss, Per::loss(self.kernel.problem)) {
             let of_row = times(sum, self.kernel.scale.cross_entropy);
             memory::set(loss, row, of_row as f32);
@@ -133,11 +136,11 @@ impl<T: Term> Elements<'_, T> {
         Some(self.of_elements(dloss.data))
     }
 
-    /// A row that is not counted.
+    /// A row that is not counted, whatever its weight.
     #[inline(always)]
     pub(super) fn ignored<S: Simd>(&self, s: S, row: usize, scratch: &mut Scratch) -> f64 {
         self.kernel.fill_gradient(s, row, 0..self.kernel.problem.classes, 0.0, scratch);
-        self.finish(row, 0.0)
+        self.finish_weighted(row, 0.0)
     }
 
     /// A row of which only the element of its class counts.
@@ -152,7 +155,9 @@ impl<T: Term> Elements<'_, T> {
         let weight = kernel.class_weight(class);
         if let Some(dlogits) = call.dlogits {
             let to = dlogits.row(row, call.inner);
-            let slope = times(times(weight, s.first(slope).into()), self.unit(row)) as f32;
+            // Rounded as that of a row that has all of its elements.
+            let slope = times(weight, s.first(slope).into()) as f32;
+            let slope = times(slope.into(), (self.unit(row) as f32).into()) as f32;
             let Scratch { g, writer, .. } = scratch;
             g.iter_mut().for_each(|lanes| lanes.0.fill(0.0));
             for (first, len) in Kernel::chunks(0..kernel.problem.classes) {
@@ -287,7 +292,10 @@ impl<T: Term> Elements<'_, T> {
             for (lane, row) in rows.clone().enumerate() {
                 match kernel.target(row) {
                     Some(target) => t[target.class()].0[lane] = keep + share,
-                    None => (counted[lane], all) = (false, false),
+                    None => {
+                        (counted[lane], all) = (false, false);
+                        (unit.0[lane], weight.0[lane]) = (0.0, 0.0);
+                    }
                 }
             }
         }
@@ -325,8 +333,14 @@ impl<T: Term> Elements<'_, T> {
             }
         }
         self.narrow_outputs(s, &rows, &unit, &weight, scratch);
-        let rows = rows.zip(sums);
-        rows.fold(0.0, |total, (row, sum)| total + self.finish(row, sum))
+        let mut total = 0.0;
+        for (lane, row) in rows.enumerate() {
+            total += match counted[lane] {
+                true => self.finish(row, sums[lane]),
+                false => self.finish_weighted(row, 0.0),
+            };
+        }
+        total
     }
 
     /// Writes losses of elements and gradients of short rows.

@@ -7,12 +7,14 @@ use std::process::{Command, Output};
 use xent::{Context, DType, Plan, Problem};
 
 /// The files, and how many tests each has.
-pub const FOUNDATION: [(&str, usize); 11] = [
+pub const FOUNDATION: [(&str, usize); 13] = [
     ("bounds", 11),
     ("determinism", if cfg!(target_arch = "x86_64") { 10 } else { 6 }),
     ("edge_cases", 28),
-    ("golden", 4),
+    ("family_edges", 3),
+    ("golden", 8),
     ("gradients", 5),
+    ("identities", 17),
     ("invalid_input", 17),
     ("layouts", 5),
     ("properties", 18),

@@ -1,4 +1,5 @@
-//! The cross-entropy cases of `data/losses.json`, which PyTorch computed in `f64`.
+//! The cases of `data/losses.json`, which PyTorch computed in `f64`: those of the cross entropy of logits;
+//! `trial/golden.rs` reads the others.
 
 use super::{Case, Target, round};
 use serde_json::Value;
@@ -28,33 +29,38 @@ fn flatten(value: &Value, out: &mut Vec<f64>) {
     }
 }
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub fn numbers(value: &Value) -> Vec<f64> {
     let mut out = Vec::new();
     flatten(value, &mut out);
     out
 }
 
-fn optional(value: &Value) -> Option<Vec<f64>> {
+pub fn optional(value: &Value) -> Option<Vec<f64>> {
     (!value.is_null()).then(|| numbers(value))
 }
 
-fn shape(value: &Value) -> Vec<usize> {
+pub fn shape(value: &Value) -> Vec<usize> {
     match value.as_array() {
         Some(values) => [vec![values.len()], shape(&values[0])].concat(),
         None => vec![],
     }
 }
 
+/// All cases of the file, each of which says its operation.
+pub fn file() -> Vec<Value> {
+    let mut file: Value = serde_json::from_str(include_str!("../data/losses.json")).unwrap();
+    match file["cases"].take() {
+        Value::Array(cases) => cases,
+        other => panic!("no cases: {other}"),
+    }
+}
+
 impl Golden {
     /// All 43 of them.
     pub fn all() -> Vec<Golden> {
-        let file: Value = serde_json::from_str(include_str!("../data/losses.json")).unwrap();
-        let cases = file["cases"].as_array().unwrap().iter();
-        let goldens: Vec<_> = cases
-            .filter(|case| case["op"] == "cross_entropy")
-            .enumerate()
-            .map(|(index, case)| Golden::read(index, case))
-            .collect();
+        let cases = file().into_iter().filter(|case| case["op"] == "cross_entropy");
+        let goldens: Vec<_> =
+            cases.enumerate().map(|(index, case)| Golden::read(index, &case)).collect();
         assert_eq!(goldens.len(), 43, "cases of the file");
         goldens
     }

@@ -1,4 +1,5 @@
 //! Random problems and cases, and what can be said in two ways.
+#![allow(dead_code)] // each test file uses its part
 
 pub mod change;
 

@@ -13,10 +13,14 @@ use crate::common::round;
 const U: f64 = 1.0 / 16_777_216.0;
 const TINY: f64 = 1.175_494_350_822_287_5e-38; // 2^-126
 
-/// Holds a number of a type to a bound and its rounding.
-fn near(actual: f64, exact: f64, bound: f64, dtype: DType, of: &dyn Fn() -> String) {
+/// A bound and the rounding to a type.
+fn rounded(bound: f64, exact: f64, dtype: DType) -> f64 {
+    bound + 0.5 * ulp(exact, dtype) + TINY
+}
+
+/// Holds a number of a type to what it may be off by.
+fn near(actual: f64, exact: f64, allowed: f64, dtype: DType, of: &dyn Fn() -> String) {
     let same = actual == round(exact, dtype) || actual.is_nan() && exact.is_nan();
-    let allowed = bound + 0.5 * ulp(exact, dtype) + TINY;
     let off = (actual - exact).abs();
     let text = || format!("{actual:e}, exactly {exact:e}, {:.2} times, {}", off / allowed, of());
     assert!(same || off <= allowed, "{}", text());
@@ -34,7 +38,8 @@ impl Spread {
         let largest = z.iter().fold(f64::NEG_INFINITY, |a, &z| a.max(z));
         let t: Vec<f64> = z.iter().map(|z| largest - z).collect();
         let sum = |f: &dyn Fn(f64) -> f64| t.iter().map(|&t| f(t)).sum::<f64>();
-        let (s, moment) = (sum(&|t| (-t).exp()) - 1.0, sum(&|t| t * (-t).exp()));
+        let moment = |t: f64| if t.is_finite() { t * (-t).exp() } else { 0.0 };
+        let (s, moment) = (sum(&|t| (-t).exp()) - 1.0, sum(&moment));
         let mean = if s > 0.0 { moment / s } else { 0.0 };
         Spread { q: s / (1.0 + s), mean, t }
     }
@@ -77,27 +82,47 @@ impl Trial {
         self.check_loss(found);
     }
 
-    fn check_loss(&self, found: &Found) {
-        let (problem, classes) = (&self.problem, self.problem.classes);
-        let exact = reference::compute(problem, &self.inputs()).unwrap();
+    /// What each loss may be off by, where these are exact.
+    pub fn of_losses(&self, exact: &[f64]) -> Vec<f64> {
+        let classes = self.problem.classes;
         let of_row = |row| (0..classes).map(|class| self.magnitudes(row, class)[0]).sum::<f64>();
+        let magnitude = |index| match self.problem.reduction {
+            Reduction::Elements => self.magnitudes(index / classes, index % classes)[0],
+            Reduction::None | Reduction::RowMean => of_row(index) * self.scale(),
+            _ => (0..self.rows()).map(of_row).sum::<f64>() * self.scale(),
+        };
+        let allowed = |(index, &exact)| rounded(8.0 * U * magnitude(index), exact, DType::F32);
+        exact.iter().enumerate().map(allowed).collect()
+    }
+
+    /// What each element of a gradient may be off by, where these are exact.
+    pub fn of_gradient(&self, exact: &[f64]) -> Vec<f64> {
+        let allowed = |(index, &exact): (usize, &f64)| {
+            let (row, class) = (index / self.problem.classes, index % self.problem.classes);
+            let magnitude = self.magnitudes(row, class)[1] * self.scale() * self.dloss(row, class);
+            rounded(8.0 * U * magnitude, exact, self.problem.dlogits)
+        };
+        exact.iter().enumerate().map(allowed).collect()
+    }
+
+    fn check_loss(&self, found: &Found) {
+        let problem = &self.problem;
+        let exact = reference::compute(problem, &self.inputs()).unwrap();
+        let allowed = self.of_losses(&exact.loss);
         for (index, (&actual, &exact)) in found.loss.iter().zip(&exact.loss).enumerate() {
-            let magnitude = match problem.reduction {
-                Reduction::Elements => self.magnitudes(index / classes, index % classes)[0],
-                Reduction::None | Reduction::RowMean => of_row(index) * self.scale(),
-                _ => (0..self.rows()).map(of_row).sum::<f64>() * self.scale(),
-            };
             let of = || format!("loss {index} of {self:?}");
-            near(actual, exact, 8.0 * U * magnitude, DType::F32, &of);
+            near(actual, exact, allowed[index], DType::F32, &of);
+        }
+        if problem.outputs.contains(Outputs::LOSS) {
+            assert_eq!(found.loss.len(), exact.loss.len());
         }
         if problem.outputs.contains(Outputs::DLOGITS) {
             assert_eq!(found.dlogits.len(), exact.dlogits.len());
         }
+        let allowed = self.of_gradient(&exact.dlogits);
         for (index, (&actual, &exact)) in found.dlogits.iter().zip(&exact.dlogits).enumerate() {
-            let (row, class) = (index / classes, index % classes);
-            let magnitude = self.magnitudes(row, class)[1] * self.scale() * self.dloss(row, class);
             let of = || format!("gradient {index}, x {:e}, of {self:?}", self.logits[index]);
-            near(actual, exact, 8.0 * U * magnitude, problem.dlogits, &of);
+            near(actual, exact, allowed[index], problem.dlogits, &of);
         }
     }
 
@@ -122,9 +147,17 @@ impl Trial {
         }
     }
 
+    /// Whether nothing is computed of a row.
+    fn is_ignored(&self, row: usize) -> bool {
+        self.problem.ignore_index == Some(self.classes[row])
+    }
+
     /// The magnitudes of an element's loss and derivative, with its weights.
     fn magnitudes(&self, row: usize, class: usize) -> [f64; 2] {
         let (problem, at) = (&self.problem, row * self.problem.classes + class);
+        if self.is_ignored(row) {
+            return [0.0, 0.0];
+        }
         let (x, smoothing) = (self.logits[at], problem.label_smoothing);
         let evenly = match problem.operation {
             Operation::BinaryCrossEntropy => 2.0,
@@ -176,14 +209,13 @@ impl Trial {
 
     /// What a loss is divided by, inverted.
     fn scale(&self) -> f64 {
-        let (rows, classes) = (self.rows() as f64, self.problem.classes as f64);
-        let elementwise = matches!(
-            self.problem.operation,
-            Operation::BinaryCrossEntropy | Operation::KlDivergence
-        );
-        match self.problem.reduction {
+        let problem = &self.problem;
+        let (rows, classes) = (self.rows() as f64, problem.classes as f64);
+        let elementwise =
+            matches!(problem.operation, Operation::BinaryCrossEntropy | Operation::KlDivergence);
+        match problem.reduction {
             Reduction::Mean if elementwise => 1.0 / (rows * classes),
-            Reduction::Mean if !self.problem.targets.is_float() && self.has_targets() => {
+            Reduction::Mean if !problem.targets.is_float() && self.has_targets() => {
                 let weight = |weights: &Option<Vec<f64>>, at: usize| {
                     weights.as_ref().map_or(1.0, |weights| weights[at])
                 };
@@ -191,7 +223,8 @@ impl Trial {
                     let class = self.classes[row] as usize;
                     weight(&self.class_weights, class) * weight(&self.row_weights, row)
                 };
-                1.0 / (0..self.rows()).map(of).sum::<f64>().abs()
+                let counted = (0..self.rows()).filter(|&row| !self.is_ignored(row));
+                1.0 / counted.map(of).sum::<f64>().abs()
             }
             Reduction::Mean | Reduction::BatchMean => 1.0 / rows,
             Reduction::RowMean => 1.0 / classes,
@@ -206,36 +239,50 @@ impl Trial {
         rows.map(move |row| row.iter().map(|x| x * scale).collect())
     }
 
+    /// What each element of a softmax or its logarithm may be off by, where these are exact.
+    pub fn of_softmax(&self, exact: &[f64]) -> Vec<f64> {
+        let problem = &self.problem;
+        let spreads: Vec<Spread> = self.rows_of_z().map(|z| Spread::of(&z)).collect();
+        let allowed = |(at, &exact): (usize, &f64)| {
+            let Spread { t, q, mean } = &spreads[at / problem.classes];
+            let bound = match problem.operation {
+                Operation::LogSoftmax => (6.0 + 1.5 * mean) * q + 3.0 * finite(exact),
+                _ => (8.0 + 2.5 * (finite(t[at % problem.classes]) + mean * q)) * exact,
+            };
+            rounded(U * bound, exact, problem.output)
+        };
+        exact.iter().enumerate().map(allowed).collect()
+    }
+
     fn check_softmax(&self, output: &[f64]) {
-        let (problem, classes) = (&self.problem, self.problem.classes);
-        let exact = reference::compute(problem, &self.inputs()).unwrap().output;
-        for (row, z) in self.rows_of_z().enumerate() {
-            let Spread { t, q, mean } = Spread::of(&z);
-            for (class, &t) in t.iter().enumerate() {
-                let at = row * classes + class;
-                let bound = match problem.operation {
-                    Operation::LogSoftmax => (6.0 + 1.5 * mean) * q + 3.0 * finite(exact[at]),
-                    _ => (8.0 + 2.5 * (finite(t) + mean * q)) * exact[at],
-                };
-                let of = || format!("row {row}, class {class} of {self:?}");
-                near(output[at], exact[at], U * bound, problem.output, &of);
-            }
+        let exact = reference::compute(&self.problem, &self.inputs()).unwrap().output;
+        for (at, allowed) in self.of_softmax(&exact).into_iter().enumerate() {
+            let of = || format!("element {at} of {self:?}");
+            near(output[at], exact[at], allowed, self.problem.output, &of);
         }
     }
 
-    fn check_backward_of_softmax(&self, y: &[f64], dlogits: &[f64]) {
+    /// What each element of the backward of a softmax y may be off by, where these are exact.
+    pub fn of_backward(&self, y: &[f64], exact: &[f64]) -> Vec<f64> {
         let (problem, g) = (&self.problem, &self.upstream);
-        let exact = reference::backward(problem, y, g).unwrap();
         let is_logarithm = problem.operation == Operation::LogSoftmax;
-        for (at, (&actual, &exact)) in dlogits.iter().zip(&exact).enumerate() {
+        let allowed = |(at, &exact): (usize, &f64)| {
             let first = at - at % problem.classes;
             let p = |at: usize| if is_logarithm { 1.0 } else { y[at] };
             let sum: f64 = (first..first + problem.classes).map(|at| (g[at] * p(at)).abs()).sum();
             let own = if is_logarithm { y[at].exp() } else { y[at] };
             let alone = if is_logarithm { g[at].abs() } else { own * g[at].abs() };
             let bound = 8.0 * U * problem.logit_scale.abs() * (alone + own * sum);
+            rounded(bound, exact, problem.dlogits)
+        };
+        exact.iter().enumerate().map(allowed).collect()
+    }
+
+    fn check_backward_of_softmax(&self, y: &[f64], dlogits: &[f64]) {
+        let exact = reference::backward(&self.problem, y, &self.upstream).unwrap();
+        for (at, allowed) in self.of_backward(y, &exact).into_iter().enumerate() {
             let of = || format!("gradient {at} of {self:?}");
-            near(actual, exact, bound, problem.dlogits, &of);
+            near(dlogits[at], exact[at], allowed, self.problem.dlogits, &of);
         }
     }
 
@@ -251,11 +298,12 @@ impl Trial {
             let sum: f64 = (0..classes).map(of_v).sum();
             let sum_off: f64 = (0..classes).map(|class| of_v(class) * off(class)).sum();
             let curvature = self.curvature(row, &z) * problem.logit_scale.powi(2);
-            for (class, &p) in p.iter().enumerate() {
+            for (class, p) in p.iter().enumerate() {
                 let at = row * classes + class;
                 let bound = p * curvature * (off(class) * (v[at].abs() + sum) + sum_off);
+                let allowed = rounded(U * bound, exact[at], problem.dlogits);
                 let of = || format!("row {row}, class {class} of {self:?}");
-                near(product[at], exact[at], U * bound, problem.dlogits, &of);
+                near(product[at], exact[at], allowed, problem.dlogits, &of);
             }
         }
     }
@@ -263,6 +311,9 @@ impl Trial {
     /// sum(u) + 2 a |lse| of a row, with what its loss is multiplied by.
     fn curvature(&self, row: usize, z: &[f64]) -> f64 {
         let (problem, classes) = (&self.problem, self.problem.classes);
+        if self.is_ignored(row) {
+            return 0.0;
+        }
         let weight = |class: usize| self.class_weights.as_ref().map_or(1.0, |w| w[class].abs());
         let smoothing = problem.label_smoothing;
         let mass = |class: usize| {

@@ -1,6 +1,8 @@
 //! Calls of all operations with their tensors wherever a test wants them, and what they may be off by.
+#![allow(dead_code)] // each test file uses its part
 
 mod bounds;
+pub mod golden;
 
 use xent::reference::{self, Targets};
 use xent::{
@@ -113,6 +115,12 @@ impl Trial {
         }
     }
 
+    /// Rows that lie one after the other.
+    pub fn packed(problem: Problem, rows: usize, seed: u64) -> Trial {
+        let classes = problem.classes;
+        Trial::new(problem, Layout::rows(rows, classes), seed)
+    }
+
     pub fn rows(&self) -> usize {
         self.layout.outer * self.layout.inner
     }
@@ -168,8 +176,12 @@ impl Trial {
 
     /// A tensor to write.
     fn unwritten(&self, context: &Context, dtype: DType) -> Tensor {
-        let elements = vec![CANARY; self.logits.len()];
-        let buffer = self.place().scatter(&elements, CANARY);
+        self.replaced(context, &vec![CANARY; self.logits.len()], dtype)
+    }
+
+    /// A tensor with these elements, to write.
+    fn replaced(&self, context: &Context, elements: &[f64], dtype: DType) -> Tensor {
+        let buffer = self.place().scatter(elements, CANARY);
         tensor(&buffer, dtype, &[buffer.len()]).to(context).unwrap()
     }
 
@@ -226,23 +238,29 @@ impl Trial {
         let mut stats = self.column(context, 2 * rows);
         let mut output = self.unwritten(context, problem.output);
         let mut dlogits = self.unwritten(context, problem.dlogits);
+        let mut replaced = self.replaced(context, &self.logits, problem.logits);
         let wants = |output| problem.outputs.contains(output);
         let logits = self.lend(&inputs.logits);
-        let args = match inputs.targets(self) {
-            Some(targets) => Args::new(logits, targets),
-            None => Args::without_targets(logits),
+        let args = match (inputs.targets(self), problem.in_place) {
+            (Some(targets), false) => Args::new(logits, targets),
+            (Some(targets), true) => Args::in_place(self.lend_mut(&mut replaced), targets),
+            (None, false) => Args::without_targets(logits),
+            (None, true) => Args::softmax_in_place(self.lend_mut(&mut replaced)),
         };
         let mut args = give!(args, self, inputs);
         args = if wants(Outputs::LOSS) { args.loss(&mut loss) } else { args };
         args = if wants(Outputs::STATS) { args.stats(&mut stats) } else { args };
-        if wants(Outputs::OUTPUT) {
+        if wants(Outputs::OUTPUT) && !problem.in_place {
             args = args.output(self.lend_mut(&mut output));
         }
-        if wants(Outputs::DLOGITS) {
+        if wants(Outputs::DLOGITS) && !problem.in_place {
             args = args.dlogits(self.lend_mut(&mut dlogits));
         }
         plan.run(args, &mut plan.workspace(rows).unwrap()).unwrap();
 
+        if problem.in_place {
+            (output, dlogits) = (replaced.clone(), replaced);
+        }
         let read = |output, tensor| if wants(output) { self.read(tensor) } else { vec![] };
         let column = |output, tensor| if wants(output) { widen(tensor) } else { vec![] };
         let mut found = Found {
@@ -262,8 +280,13 @@ impl Trial {
         let output = self.placed(context, output, self.problem.output);
         let upstream = self.placed(context, &self.upstream, self.problem.output);
         let mut dlogits = self.unwritten(context, self.problem.dlogits);
-        let to = self.lend_mut(&mut dlogits);
-        let args = BackwardArgs::of_output(self.lend(&output), self.lend(&upstream), to);
+        let args = if self.problem.in_place {
+            dlogits = self.replaced(context, &self.upstream, self.problem.output);
+            BackwardArgs::of_output_in_place(self.lend(&output), self.lend_mut(&mut dlogits))
+        } else {
+            let to = self.lend_mut(&mut dlogits);
+            BackwardArgs::of_output(self.lend(&output), self.lend(&upstream), to)
+        };
         plan.backward(args, &mut plan.workspace(self.rows()).unwrap()).unwrap();
         self.read(&dlogits)
     }
