@@ -37,7 +37,7 @@ mod own {
 }
 
 /// The kernels that a problem has for itself, in their order; of the cross entropy of logits, those from
-/// [`own::BACKWARD`] on only if it writes statistics, and that of the double backward without a softcap.
+/// `own::BACKWARD` on only if it writes statistics, and that of the double backward without a softcap.
 pub fn choose(problem: &Problem, gpu: Gpu) -> Vec<Variant> {
     if !problem.is_fused() {
         return family::variants(problem);
