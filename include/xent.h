@@ -343,7 +343,8 @@ typedef enum xent_form {
 typedef enum xent_clip {
   /// Not at all: the loss of a target of probability 0 is infinite.
   XENT_CLIP_NONE = 0,
-  /// Probabilities are clipped to [e, 1 - e], as in Keras and scikit-learn: 0 < e < 1/2.
+  /// Probabilities are clipped to [e, 1 - e], as in Keras and scikit-learn: 0 < e < 1/2. That is
+  /// exact: 1 is clipped also where 1 - e is rounded to it.
   XENT_CLIP_RANGE = 1,
   /// Probabilities are clipped to at least e, as in Caffe: 0 < e < 1.
   XENT_CLIP_LOWER = 2,

@@ -15,7 +15,7 @@ use super::simd::{Simd, Vectorised};
 use super::softmax::{OfSoftmax, Softmax};
 use super::split::{self, Split};
 use super::sums::segments;
-use super::terms::{Term, WithTerm, with_term};
+use super::terms::AnyTerm;
 use super::{Processor, memory, times};
 use crate::call::{Call, Work};
 use crate::{Denominator, EmptyMean, Error, Operation, Problem, Reduction, Result};
@@ -80,7 +80,7 @@ pub(super) fn run(problem: &Problem, call: &Call, processor: &Processor) -> Resu
         (Operation::Softmax | Operation::LogSoftmax, Work::Forward) => whole.run(&Softmax(kernel)),
         (Operation::Softmax | Operation::LogSoftmax, _) => whole.run(&OfSoftmax(kernel)),
         (_, Work::DoubleBackward) => whole.run(&Hessian(kernel)),
-        _ => with_term(problem, WholeElements { kernel, whole: &whole }),
+        _ => whole.run(&Elements { kernel, term: AnyTerm::new(problem) }),
     };
     if call.work == Work::Forward {
         finish(problem, call, scale, totals);
@@ -104,20 +104,6 @@ impl WholeRows<'_> {
             processor.instructions.run(Rows { kernel, call, scratch, keep, blocks, queue });
         });
         totals.iter().copied().fold(Totals::default(), Totals::plus)
-    }
-}
-
-/// Rows of a sum of terms, as soon as it is known of which.
-struct WholeElements<'a> {
-    kernel: &'a Kernel<'a>,
-    whole: &'a WholeRows<'a>,
-}
-
-impl WithTerm for WholeElements<'_> {
-    type Output = Totals;
-
-    fn with<T: Term>(self, term: T) -> Totals {
-        self.whole.run(&Elements { kernel: self.kernel, term })
     }
 }
 

@@ -12,20 +12,20 @@ use super::narrow::NARROW;
 use super::numbers::{Affine, InMemory};
 use super::scratch::Scratch;
 use super::simd::{LANES, Lanes, Simd, Vectorised};
-use super::terms::{Term, product};
+use super::terms::{AnyTerm, Term, WithTerm, product};
 use super::times;
 use super::writer::Writer;
 use crate::call::{Per, Strided};
 use crate::{Operation, Problem, Reduction, Renormalise, Unit};
 
 /// Computes rows of a sum of terms.
-pub(super) struct Elements<'a, T> {
+pub(super) struct Elements<'a> {
     /// Problem, call, targets, weights and denominators.
     pub kernel: &'a Kernel<'a>,
-    pub term: T,
+    pub term: AnyTerm,
 }
 
-impl<T: Term> RowKernel for Elements<'_, T> {
+impl RowKernel for Elements<'_> {
     #[inline(always)]
     fn rows<S: Simd>(
         &self,
@@ -82,7 +82,7 @@ impl Problem {
     }
 }
 
-impl<T: Term> Elements<'_, T> {
+impl Elements<'_> {
     /// What the sum over a row is multiplied by for the loss.
     pub(super) fn weight(&self, row: usize) -> f64 {
         self.kernel.row_weight(row) * self.kernel.problem.per_unit()
@@ -150,13 +150,14 @@ impl<T: Term> Elements<'_, T> {
         let Some(target) = kernel.target(row) else { return self.ignored(s, row, scratch) };
         let class = target.class();
         let x = call.logits.row(row, call.inner).get(class);
-        let one = s.splat(1.0);
-        let (loss, slope) = self.term.at(s, s.splat(x), one, one);
+        let (mut slope, mut loss) = ([Lanes([x; LANES])], [Lanes([1.0; LANES])]);
+        self.term.run(Evaluate { s, x: &mut slope, t: &mut loss, w: None, v: None });
+        let ([slope, ..], [loss, ..]) = (slope[0].0, loss[0].0);
         let weight = kernel.class_weight(class);
         if let Some(dlogits) = call.dlogits {
             let to = dlogits.row(row, call.inner);
             // Rounded as that of a row that has all of its elements.
-            let slope = times(weight, s.first(slope).into()) as f32;
+            let slope = times(weight, slope.into()) as f32;
             let slope = times(slope.into(), (self.unit(row) as f32).into()) as f32;
             let Scratch { g, writer, .. } = scratch;
             g.iter_mut().for_each(|lanes| lanes.0.fill(0.0));
@@ -167,7 +168,7 @@ impl<T: Term> Elements<'_, T> {
                 writer.write_from_memory(s, &to, first, &numbers, special);
             }
         }
-        self.finish(row, times(weight, s.first(loss).into()))
+        self.finish(row, times(weight, loss.into()))
     }
 
     /// A long row.
@@ -241,7 +242,7 @@ impl<T: Term> Elements<'_, T> {
         }
         let weighted = kernel.class_weights.is_some() || call.element_weights.is_some();
         let (w, v) = (weighted.then_some(&*w), call.pos_weights.map(|_| &*v));
-        s.call(Evaluate { term: self.term, x, t, w, v });
+        self.term.run(Evaluate { s, x, t, w, v });
         chunk::pad(t, len, 0.0);
     }
 
@@ -314,8 +315,8 @@ impl<T: Term> Elements<'_, T> {
             }
         }
         let weighted = kernel.class_weights.is_some() || call.element_weights.is_some();
-        s.call(Evaluate {
-            term: self.term,
+        self.term.run(Evaluate {
+            s,
             x: &mut x[..classes],
             t: &mut t[..classes],
             w: weighted.then_some(&w[..classes]),
@@ -387,8 +388,8 @@ impl<T: Term> Elements<'_, T> {
 pub(super) struct Ignored;
 
 /// Replaces x by derivatives and t by losses.
-struct Evaluate<'a, T> {
-    term: T,
+struct Evaluate<'a, S> {
+    s: S,
     x: &'a mut [Lanes],
     t: &'a mut [Lanes],
     /// Weights of the losses, and of their positive parts.
@@ -396,12 +397,25 @@ struct Evaluate<'a, T> {
     v: Option<&'a [Lanes]>,
 }
 
-impl<T: Term> Vectorised for Evaluate<'_, T> {
+impl<S: Simd> WithTerm for Evaluate<'_, S> {
+    #[inline(always)]
+    fn with<T: Term>(self, term: T) {
+        self.s.call(EvaluateTerm { of: self, term });
+    }
+}
+
+/// The same with a term, in a function of its own.
+struct EvaluateTerm<'a, S, T> {
+    of: Evaluate<'a, S>,
+    term: T,
+}
+
+impl<S: Simd, T: Term> Vectorised for EvaluateTerm<'_, S, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Evaluate { term, x, t, w, v } = self;
+    fn run<V: Simd>(self, s: V) {
+        let EvaluateTerm { of: Evaluate { x, t, w, v, .. }, term } = self;
         for (index, (x, t)) in x.iter_mut().zip(t).enumerate() {
             let (mut slope, mut loss) = (s.load(&x.0), s.load(&t.0));
             let v = v.map_or(s.fill(1.0), |v| s.load(&v[index].0));

@@ -8,7 +8,7 @@ use super::memory::Row;
 use super::numbers::{Affine, InMemory};
 use super::scratch::Scratch;
 use super::simd::{LANES, Lanes, Simd};
-use super::terms::{OfProbability, Term};
+use super::terms::OfProbability;
 use crate::{Clip, Renormalise};
 
 /// A row, and what was found out about it.
@@ -22,7 +22,7 @@ struct Found {
     mass: f64,
 }
 
-impl<T: Term> Elements<'_, T> {
+impl Elements<'_> {
     /// A row of any length.
     #[inline(always)]
     pub(super) fn renormalised<S: Simd>(&self, s: S, row: usize, scratch: &mut Scratch) -> f64 {

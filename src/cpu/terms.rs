@@ -7,7 +7,7 @@
 use super::math::exp;
 use super::math::log::{ln, log1p};
 use super::simd::Simd;
-use crate::{Clip, Problem};
+use crate::{Clip, Form, Operation, Problem};
 
 /// The loss of an element and its derivative by x.
 pub(super) trait Term: Copy + Sync {
@@ -355,45 +355,90 @@ fn at_most(x: f64) -> f32 {
     if f64::from(near) > x { near.next_down() } else { near }
 }
 
-/// Runs work with the term of a problem.
+/// Work on elements of any term.
 pub(super) trait WithTerm {
-    type Output;
-    fn with<T: Term>(self, term: T) -> Self::Output;
+    fn with<T: Term>(self, term: T);
 }
 
-/// Chooses the term of a problem.
-pub(super) fn with_term<W: WithTerm>(problem: &Problem, work: W) -> W::Output {
-    use crate::{Form, Operation};
-    let log_targets = problem.log_targets;
-    let labels = Labels::new(problem.label_smoothing);
-    let floored = |bound: f64| OfFloored { bound: bound as f32 };
-    let of = OfProbability::new(problem.clip);
-    match (problem.operation, problem.input, problem.clip) {
-        (Operation::BinaryCrossEntropy, Form::Logits, _) => work.with(BinaryOfLogit(labels)),
-        (Operation::BinaryCrossEntropy, _, Clip::Add(e)) => {
-            work.with(BinaryOfSum { labels, of: OfSum { epsilon: e as f32 } })
+/// The term of a problem: everything but the work of [`WithTerm`] is compiled once for all of them.
+#[derive(Clone, Copy)]
+pub(super) enum AnyTerm {
+    OfLogarithm(CrossEntropy<OfLogarithm>),
+    OfProbability(CrossEntropy<OfProbability>),
+    OfFloored(CrossEntropy<OfFloored>),
+    OfSum(CrossEntropy<OfSum>),
+    DivergenceOfLogarithm(Divergence<OfLogarithm>),
+    DivergenceOfProbability(Divergence<OfProbability>),
+    DivergenceOfFloored(Divergence<OfFloored>),
+    DivergenceOfSum(Divergence<OfSum>),
+    EntropyOfLogarithm(EntropyOfLogarithm),
+    EntropyOfProbability(EntropyOfProbability),
+    BinaryOfLogit(BinaryOfLogit),
+    BinaryOfProbability(BinaryOfProbability),
+    BinaryOfFloored(BinaryOfFloored),
+    BinaryOfSum(BinaryOfSum),
+}
+
+impl AnyTerm {
+    pub fn new(problem: &Problem) -> Self {
+        let log_targets = problem.log_targets;
+        let labels = Labels::new(problem.label_smoothing);
+        let floored = |bound: f64| OfFloored { bound: bound as f32 };
+        let sum = |epsilon: f64| OfSum { epsilon: epsilon as f32 };
+        let probability = OfProbability::new(problem.clip);
+        match (problem.operation, problem.input, problem.clip) {
+            (Operation::BinaryCrossEntropy, Form::Logits, _) => {
+                AnyTerm::BinaryOfLogit(BinaryOfLogit(labels))
+            }
+            (Operation::BinaryCrossEntropy, _, Clip::Add(e)) => {
+                AnyTerm::BinaryOfSum(BinaryOfSum { labels, of: sum(e) })
+            }
+            (Operation::BinaryCrossEntropy, _, Clip::Logarithm(bound)) => {
+                AnyTerm::BinaryOfFloored(BinaryOfFloored { labels, of: floored(bound) })
+            }
+            (Operation::BinaryCrossEntropy, _, clip) => {
+                AnyTerm::BinaryOfProbability(BinaryOfProbability::new(labels, clip))
+            }
+            (Operation::Entropy, Form::LogProbabilities, _) => {
+                AnyTerm::EntropyOfLogarithm(EntropyOfLogarithm)
+            }
+            (Operation::Entropy, ..) => AnyTerm::EntropyOfProbability(EntropyOfProbability),
+            (Operation::KlDivergence, Form::LogProbabilities, _) => {
+                AnyTerm::DivergenceOfLogarithm(Divergence { of: OfLogarithm, log_targets })
+            }
+            (Operation::KlDivergence, _, Clip::Add(e)) => {
+                AnyTerm::DivergenceOfSum(Divergence { of: sum(e), log_targets })
+            }
+            (Operation::KlDivergence, _, Clip::Logarithm(bound)) => {
+                AnyTerm::DivergenceOfFloored(Divergence { of: floored(bound), log_targets })
+            }
+            (Operation::KlDivergence, ..) => {
+                AnyTerm::DivergenceOfProbability(Divergence { of: probability, log_targets })
+            }
+            (_, Form::LogProbabilities, _) => AnyTerm::OfLogarithm(CrossEntropy(OfLogarithm)),
+            (_, _, Clip::Add(e)) => AnyTerm::OfSum(CrossEntropy(sum(e))),
+            (_, _, Clip::Logarithm(bound)) => AnyTerm::OfFloored(CrossEntropy(floored(bound))),
+            _ => AnyTerm::OfProbability(CrossEntropy(probability)),
         }
-        (Operation::BinaryCrossEntropy, _, Clip::Logarithm(bound)) => {
-            work.with(BinaryOfFloored { labels, of: floored(bound) })
+    }
+
+    #[inline(always)]
+    pub fn run(self, work: impl WithTerm) {
+        match self {
+            AnyTerm::OfLogarithm(term) => work.with(term),
+            AnyTerm::OfProbability(term) => work.with(term),
+            AnyTerm::OfFloored(term) => work.with(term),
+            AnyTerm::OfSum(term) => work.with(term),
+            AnyTerm::DivergenceOfLogarithm(term) => work.with(term),
+            AnyTerm::DivergenceOfProbability(term) => work.with(term),
+            AnyTerm::DivergenceOfFloored(term) => work.with(term),
+            AnyTerm::DivergenceOfSum(term) => work.with(term),
+            AnyTerm::EntropyOfLogarithm(term) => work.with(term),
+            AnyTerm::EntropyOfProbability(term) => work.with(term),
+            AnyTerm::BinaryOfLogit(term) => work.with(term),
+            AnyTerm::BinaryOfProbability(term) => work.with(term),
+            AnyTerm::BinaryOfFloored(term) => work.with(term),
+            AnyTerm::BinaryOfSum(term) => work.with(term),
         }
-        (Operation::BinaryCrossEntropy, _, clip) => {
-            work.with(BinaryOfProbability::new(labels, clip))
-        }
-        (Operation::Entropy, Form::LogProbabilities, _) => work.with(EntropyOfLogarithm),
-        (Operation::Entropy, ..) => work.with(EntropyOfProbability),
-        (Operation::KlDivergence, Form::LogProbabilities, _) => {
-            work.with(Divergence { of: OfLogarithm, log_targets })
-        }
-        (Operation::KlDivergence, _, Clip::Add(e)) => {
-            work.with(Divergence { of: OfSum { epsilon: e as f32 }, log_targets })
-        }
-        (Operation::KlDivergence, _, Clip::Logarithm(bound)) => {
-            work.with(Divergence { of: floored(bound), log_targets })
-        }
-        (Operation::KlDivergence, ..) => work.with(Divergence { of, log_targets }),
-        (_, Form::LogProbabilities, _) => work.with(CrossEntropy(OfLogarithm)),
-        (_, _, Clip::Add(e)) => work.with(CrossEntropy(OfSum { epsilon: e as f32 })),
-        (_, _, Clip::Logarithm(bound)) => work.with(CrossEntropy(floored(bound))),
-        _ => work.with(CrossEntropy(of)),
     }
 }

@@ -149,7 +149,7 @@ impl Trial {
 
     /// Whether nothing is computed of a row.
     fn is_ignored(&self, row: usize) -> bool {
-        self.problem.ignore_index == Some(self.classes[row])
+        self.problem.ignore_index.is_some_and(|index| self.classes[row] == index)
     }
 
     /// The magnitudes of an element's loss and derivative, with its weights.
