@@ -3,12 +3,14 @@
 #![allow(unsafe_code)] // workspaces in memory of the test, control registers
 
 mod common;
+mod trial;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::placed::{Bits, Place};
 use common::{Case, logit_types, normal, on_gpu, plan, sized, thinned};
+use trial::operations;
 use xent::{
     Context, ContextOptions, DType, ParallelFor, Plan, Problem, Reduction, Tensor, Workspace,
 };
@@ -62,10 +64,25 @@ fn run(case: &Case, context: &Context) -> Bits {
     case.bits_on(context, &Place::packed(case.rows, case.problem.classes))
 }
 
+/// All operations, on blocks of rows that several threads compute; on a GPU some.
+fn trials() -> Vec<trial::Trial> {
+    let sizes: &[_] = match cfg!(miri) {
+        true => &[(12, 5)],
+        false => sized(&[(5, 7), (75, 700), (2500, 8)], &[(5, 7), (6, 1100)]),
+    };
+    thinned(operations::all(sizes), 8)
+}
+
 /// Holds every case on each context against the calling thread alone.
 fn assert_same_on(contexts: Vec<(String, Context)>) {
     let contexts = thinned(contexts, 1); // a GPU does not need them
     let alone = context(1);
+    for trial in trials() {
+        let expected = trial.run(&alone).bits();
+        for (name, context) in &contexts {
+            assert!(trial.run(context).bits() == expected, "{name}: {:?}", trial.problem);
+        }
+    }
     for case in cases() {
         let expected = run(&case, &alone);
         for (name, context) in &contexts {
@@ -197,6 +214,7 @@ mod float_env {
     use std::hint::black_box;
 
     const DEFAULT: u32 = 0x1f80;
+    const RAISED: u32 = 0x3f; // what arithmetic has raised
     const ENVIRONMENTS: [(&str, u32); 7] = [
         ("downward", DEFAULT | 0x2000),
         ("upward", DEFAULT | 0x4000),
@@ -258,6 +276,23 @@ mod float_env {
                 });
                 assert_eq!(after, word, "{name}: not restored");
                 assert!(bits == expected, "{name}: {:?}", case.problem);
+            }
+        }
+    }
+
+    #[test]
+    fn any_rounding_mode_and_flags_of_the_caller_of_other_operations() {
+        if on_gpu() {
+            return; // whose driver would trap
+        }
+        for trial in operations::all(&[(5, 7), (40, 8), (3, 300)]) {
+            let context = common::context();
+            let expected = trial.run(&context).bits();
+            for (name, word) in ENVIRONMENTS {
+                // What else is done is exact, but for what it raises: numbers that their types have.
+                let (found, after) = within(word, || trial.run(&context));
+                assert_eq!(after & !RAISED, word & !RAISED, "{name}: not restored");
+                assert!(found.bits() == expected, "{name}: {:?}", trial.problem);
             }
         }
     }

@@ -6,7 +6,8 @@ mod trial;
 
 use common::simulated::here_or_elsewhere;
 use trial::Trial;
-use xent::{Clip, Context, DType, Form, Layout, Outputs, Problem, Reduction, Unit};
+use trial::operations::LOSSES;
+use xent::{Clip, Context, DType, Layout, Outputs, Problem, Reduction, Unit};
 
 const TYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 /// For one thread, some lanes, a warp, and a CTA for each row.
@@ -48,20 +49,6 @@ fn softmax_and_its_logarithm() {
 
 type Setting = fn(Problem) -> Problem;
 
-const OPERATIONS: [fn(DType, usize) -> Problem; 11] = [
-    Problem::nll_loss,
-    |dtype, classes| Problem::nll_loss(dtype, classes).targets(DType::F32),
-    Problem::cross_entropy_from_probs,
-    |dtype, classes| Problem::cross_entropy_from_probs(dtype, classes).targets(dtype),
-    Problem::bce_with_logits,
-    |dtype, classes| Problem::bce_with_logits(dtype, classes).targets(dtype),
-    |dtype, classes| Problem::bce(dtype, classes).clip(Clip::None),
-    Problem::kl_div,
-    |dtype, classes| Problem::kl_div(dtype, classes).input(Form::Probabilities),
-    Problem::entropy,
-    |dtype, classes| Problem::entropy(dtype, classes).input(Form::LogProbabilities),
-];
-
 const SETTINGS: [Setting; 18] = [
     |p| p.reduction(Reduction::None),
     |p| p.reduction(Reduction::None).ignore_index(0),
@@ -86,7 +73,7 @@ const SETTINGS: [Setting; 18] = [
 /// Every operation with every setting that it has, in types, classes and layouts that take turns.
 fn losses(turn: usize) -> usize {
     let mut count = 0;
-    for (number, operation) in OPERATIONS.iter().enumerate() {
+    for (number, operation) in LOSSES.iter().enumerate() {
         for (index, setting) in SETTINGS.iter().enumerate() {
             let which = number + index + turn;
             let classes = CLASSES[which % CLASSES.len()];

@@ -20,12 +20,12 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use random::{FLOATS, layout};
+use trial::operations::{LOSSES, OF_ELEMENTS, Of, SOFTMAXES};
 use trial::{Found, Trial};
-use trials::{LOSSES, OF_ELEMENTS, Of, classes, losses, softmaxes};
+use trials::{classes, losses, softmaxes};
 use xent::reference::{Targets, backward, compute};
 use xent::{Clip, DType, Denominator, Form, Layout, Operation, Outputs, Problem, Reduction, Unit};
 
-const SOFTMAXES: &[Of] = &[Problem::softmax, Problem::log_softmax];
 const BOTH: Outputs = Outputs::LOSS.union(Outputs::DLOGITS);
 
 /// The same 800 cases each time, on a GPU five, or as many random ones as `PROPTEST_CASES` says.
@@ -73,15 +73,6 @@ fn near(a: &[f64], b: &[f64], allowed: &[f64]) -> TestCaseResult {
     Ok(())
 }
 
-/// The bits of numbers; all NaNs are one.
-fn bits(x: &[f64]) -> Vec<u64> {
-    x.iter().map(|x| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() }).collect()
-}
-
-fn all_bits(found: &Found) -> [Vec<u64>; 4] {
-    [&found.loss, &found.output, &found.dlogits, &found.backward].map(|x| bits(x))
-}
-
 /// The trial with some of its rows, in this order.
 fn take_rows(trial: &Trial, rows: &[usize]) -> Trial {
     let classes = trial.problem.classes;
@@ -99,9 +90,8 @@ fn take_rows(trial: &Trial, rows: &[usize]) -> Trial {
 }
 
 /// What a row says of all of these.
-fn of_row(all: &[Vec<u64>; 4], row: usize, rows: usize) -> [&[u64]; 4] {
-    [0, 1, 2, 3]
-        .map(|which| all[which].chunks(all[which].len().max(rows) / rows).nth(row).unwrap_or(&[]))
+fn of_row(all: &[Vec<u64>; 5], row: usize, rows: usize) -> [&[u64]; 5] {
+    all.each_ref().map(|all| all.chunks(all.len().max(rows) / rows).nth(row).unwrap_or(&[]))
 }
 
 /// Any loss, softmax or logarithm.
@@ -153,7 +143,7 @@ proptest! {
         for (row, shift) in shifted.logits.chunks_mut(trial.problem.classes).zip(&shifts) {
             row.iter_mut().for_each(|x| *x += f64::from(*shift));
         }
-        prop_assert_eq!(all_bits(&run(&shifted)), all_bits(&run(&trial)));
+        prop_assert_eq!(run(&shifted).bits(), run(&trial).bits());
     }
 
     /// Of a label l and a prediction p: the classes 0 and 1 with [1 - l, l] and [1 - p, p].
@@ -314,7 +304,8 @@ proptest! {
         categorical.probabilities = sparse.classes.iter().flat_map(one_hot).collect();
         let [a, b] = [&sparse, &categorical].map(|trial| {
             let found = run(trial);
-            [found.loss, found.dlogits.iter().map(|g| g + 0.0).collect()].map(|x| bits(&x))
+            let dlogits = found.dlogits.iter().map(|g| g + 0.0).collect();
+            Found { dlogits, ..found }.bits()
         });
         prop_assert_eq!(a, b);
     }
@@ -391,7 +382,7 @@ proptest! {
         let rows = if split { (1, trial.rows()) } else { (trial.rows(), 1) };
         let mut strided = trial.clone();
         strided.layout = layout(rows, trial.problem.classes, order, padding);
-        prop_assert_eq!(all_bits(&run(&strided)), all_bits(&run(&trial)));
+        prop_assert_eq!(run(&strided).bits(), run(&trial).bits());
     }
 
     #[test]
@@ -404,7 +395,7 @@ proptest! {
         (problem.output, problem.dlogits) = (problem.logits, problem.logits);
         let apart = run(&trial);
         trial.problem.in_place = true;
-        prop_assert_eq!(all_bits(&run(&trial)), all_bits(&apart));
+        prop_assert_eq!(run(&trial).bits(), apart.bits());
     }
 
     #[test]
@@ -418,7 +409,7 @@ proptest! {
         rows.shuffle(&mut StdRng::seed_from_u64(seed));
         rows.truncate(count);
         let taken = take_rows(&trial, &rows);
-        let (all, some) = (all_bits(&run(&trial)), all_bits(&run(&taken)));
+        let (all, some) = (run(&trial).bits(), run(&taken).bits());
         for (at, &row) in rows.iter().enumerate() {
             prop_assert_eq!(of_row(&some, at, taken.rows()), of_row(&all, row, trial.rows()));
         }
@@ -433,7 +424,7 @@ proptest! {
         let (at, before) = (at % trial.logits.len(), run(&trial));
         trial.logits[at] = f64::NAN;
         let after = run(&trial);
-        let [a, b] = [&before, &after].map(all_bits);
+        let [a, b] = [&before, &after].map(Found::bits);
         for row in (0..rows).filter(|&row| row != at / classes) {
             prop_assert_eq!(of_row(&a, row, rows), of_row(&b, row, rows));
         }
@@ -461,7 +452,7 @@ proptest! {
         trial.problem.targets = DType::I64;
         trial.problem.reduction = Reduction::None;
         trial.problem.ignore_index = Some(trial.classes[0]);
-        let before = all_bits(&run(&trial));
+        let before = run(&trial).bits();
         for row in (0..trial.rows()).filter(|&row| trial.classes[row] == trial.classes[0]) {
             trial.logits[row * classes..][..classes].fill(filling);
             if let Some(weights) = &mut trial.row_weights {
@@ -470,7 +461,7 @@ proptest! {
             let of_row = of_row(&before, row, trial.rows());
             prop_assert!(of_row.iter().all(|bits| bits.iter().all(|&bits| bits == 0)));
         }
-        prop_assert_eq!(all_bits(&run(&trial)), before);
+        prop_assert_eq!(run(&trial).bits(), before);
     }
 
     #[test]

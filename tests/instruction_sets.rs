@@ -3,6 +3,7 @@
 //! test.
 
 mod common;
+mod trial;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::{Command, Output};
@@ -97,6 +98,9 @@ fn digest() {
                 format!("{:?}", Case::random(problem, rows, seed as u64).run()).hash(&mut hasher);
             }
         }
+    }
+    for trial in trial::operations::all(&sizes) {
+        trial.run(&Context::cpu()).bits().hash(&mut hasher);
     }
     println!("it is {:x}", hasher.finish());
 }

@@ -3,6 +3,7 @@
 
 mod bounds;
 pub mod golden;
+pub mod operations;
 
 use xent::reference::{self, Targets};
 use xent::{
@@ -40,6 +41,15 @@ pub struct Found {
     pub stats: Vec<f64>,
     /// The backward of a softmax, or the double backward.
     pub backward: Vec<f64>,
+}
+
+impl Found {
+    /// The bits of all numbers; all NaNs are one.
+    pub fn bits(&self) -> [Vec<u64>; 5] {
+        let bits = |x: &f64| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() };
+        [&self.loss, &self.output, &self.dlogits, &self.stats, &self.backward]
+            .map(|x| x.iter().map(bits).collect())
+    }
 }
 
 /// Gives arguments what both kinds of them take.

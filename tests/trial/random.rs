@@ -2,35 +2,12 @@
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use xent::{Clip, DType, Form, Outputs, Problem, Reduction, Unit};
+use xent::{Clip, DType, Outputs, Problem, Reduction, Unit};
 
 use crate::common::{normal, round};
 use crate::random::FLOATS;
 use crate::trial::Trial;
-
-pub type Of = fn(DType, usize) -> Problem;
-
-/// Losses that are sums over elements, of every form of the input.
-pub const LOSSES: &[Of] = &[
-    Problem::nll_loss,
-    |dtype, classes| Problem::nll_loss(dtype, classes).targets(DType::F32),
-    Problem::cross_entropy_from_probs,
-    |dtype, classes| Problem::cross_entropy_from_probs(dtype, classes).targets(dtype),
-    Problem::bce_with_logits,
-    |dtype, classes| Problem::bce(dtype, classes).clip(Clip::None),
-    Problem::kl_div,
-    |dtype, classes| Problem::kl_div(dtype, classes).input(Form::Probabilities),
-    Problem::entropy,
-    |dtype, classes| Problem::entropy(dtype, classes).input(Form::LogProbabilities),
-];
-
-/// Those that have a loss for each element.
-pub const OF_ELEMENTS: &[Of] = &[
-    Problem::bce_with_logits,
-    |dtype, classes| Problem::bce(dtype, classes),
-    Problem::kl_div,
-    |dtype, classes| Problem::kl_div(dtype, classes).input(Form::Probabilities),
-];
+use crate::trial::operations::{Of, with};
 
 const SETTINGS: [fn(Problem) -> Problem; 10] = [
     |p| p.class_weights(true),
@@ -56,12 +33,6 @@ const REDUCTIONS: [Reduction; 6] = [
 
 pub fn classes() -> impl Strategy<Value = usize> {
     prop_oneof![8 => 1..40usize, 1 => 60..70usize, 1 => 1000..1100usize]
-}
-
-/// The problem, changed if it is one then.
-fn with(problem: Problem, change: impl Fn(Problem) -> Problem) -> Problem {
-    let changed = change(problem.clone());
-    if changed.validate().is_ok() { changed } else { problem }
 }
 
 /// Losses with their gradient, each setting that they have set or not.
