@@ -60,8 +60,8 @@ pub struct xent_context_options {
 /// What to compute: an operation, types, sizes, options and the outputs that are wanted.
 ///
 /// All zero but classes, it is the mean cross entropy of logits, for which most options are. What an
-/// operation has no use for is refused. For one row of logits x, with logit_scale k, softcap c, class weights w, label_smoothing s over
-/// C classes, row weight r and z_loss a:
+/// operation has no use for is refused. For one row of logits x, with logit_scale k, softcap c, class
+/// weights w, label_smoothing s over C classes, row weight r and z_loss a:
 ///
 ///   z    = k x, and with a softcap c tanh(k x / c)
 ///   lse  = log(sum(exp(z))), and -log p = lse - z
@@ -163,7 +163,7 @@ pub struct xent_args {
     /// With XENT_DENOMINATOR_POINTER, the denominator: one f32 in memory of the GPU, read when the
     /// stream is there; 0 is the mean over nothing. Else NULL, as on the CPU.
     pub denominator_pointer: *const c_void,
-    /// Where the loss goes: one T, or one for each row.
+    /// Where the loss goes: one T, one for each row, or one for each element.
     pub loss: *mut c_void,
     /// Where log(sum(exp(z))) goes: one T for each row.
     pub lse: *mut c_void,
