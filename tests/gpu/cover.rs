@@ -1,6 +1,7 @@
 //! The variants that are compiled for every architecture that may run them, in one table: what the
 //! selection chooses; every kernel with every type of logits and kind of targets; every option alone;
-//! and options in all pairs.
+//! and options in all pairs; and the kernels for tensors of any layout in all pairs, of which each is
+//! compiled for some architectures.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -88,6 +89,9 @@ pub fn all() -> Vec<Covered> {
         }
     }
     table.pairs();
+    for (turn, (name, variant)) in super::family::pairs().into_iter().enumerate() {
+        table.add(name, variant, KINDS[turn % KINDS.len()].1.clone());
+    }
     table.rows.into_values().collect()
 }
 

@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod cover;
+pub mod family;
 pub mod force;
 pub mod launch;
 pub mod pairs;
