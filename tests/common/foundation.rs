@@ -7,10 +7,11 @@ use std::process::{Command, Output};
 use xent::{Context, DType, Plan, Problem};
 
 /// The files, and how many tests each has.
-pub const FOUNDATION: [(&str, usize); 13] = [
+pub const FOUNDATION: [(&str, usize); 14] = [
     ("bounds", 11),
     ("determinism", if cfg!(target_arch = "x86_64") { 11 } else { 6 }),
     ("edge_cases", 28),
+    ("family", 5),
     ("family_edges", 3),
     ("golden", 8),
     ("gradients", 5),

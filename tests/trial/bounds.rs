@@ -4,7 +4,7 @@
 //! softmax without its maximum.
 
 use xent::reference::{self, Targets};
-use xent::{Clip, DType, Form, Operation, Outputs, Problem, Reduction, Unit};
+use xent::{Clip, DType, Form, Operation, Outputs, Problem, Reduction, Renormalise, Unit};
 
 use super::{Found, Trial};
 use crate::common::bounds::ulp;
@@ -85,6 +85,12 @@ impl Trial {
     /// What each loss may be off by, where these are exact.
     pub fn of_losses(&self, exact: &[f64]) -> Vec<f64> {
         let classes = self.problem.classes;
+        if self.problem.renormalise != Renormalise::No {
+            let allowed = |(row, &exact): (usize, &f64)| {
+                rounded(8.0 * U * (exact.abs() + self.mass(row)), exact, DType::F32)
+            };
+            return exact.iter().enumerate().map(allowed).collect();
+        }
         let of_row = |row| (0..classes).map(|class| self.magnitudes(row, class)[0]).sum::<f64>();
         let magnitude = |index| match self.problem.reduction {
             Reduction::Elements => self.magnitudes(index / classes, index % classes)[0],
@@ -99,8 +105,12 @@ impl Trial {
     pub fn of_gradient(&self, exact: &[f64]) -> Vec<f64> {
         let allowed = |(index, &exact): (usize, &f64)| {
             let (row, class) = (index / self.problem.classes, index % self.problem.classes);
-            let magnitude = self.magnitudes(row, class)[1] * self.scale() * self.dloss(row, class);
-            rounded(8.0 * U * magnitude, exact, self.problem.dlogits)
+            let bound = match self.problem.renormalise {
+                Renormalise::No => 8.0 * self.magnitudes(row, class)[1],
+                _ => 12.0 * self.of_share(row, class),
+            };
+            let scale = self.scale() * self.dloss(row, class);
+            rounded(U * bound * scale, exact, self.problem.dlogits)
         };
         exact.iter().enumerate().map(allowed).collect()
     }
@@ -145,6 +155,18 @@ impl Trial {
             Targets::Probabilities(q) => q[row * self.problem.classes + class],
             Targets::Classes(classes) => f64::from(u8::from(classes[row] == class as i64)),
         }
+    }
+
+    /// The sum of the targets of a row.
+    fn mass(&self, row: usize) -> f64 {
+        (0..self.problem.classes).map(|class| self.target(row, class)).sum()
+    }
+
+    /// The magnitude of the derivative by a probability of a row that is divided by its sum.
+    fn of_share(&self, row: usize, class: usize) -> f64 {
+        let (first, classes) = (row * self.problem.classes, self.problem.classes);
+        let x = &self.logits[first..first + classes];
+        self.target(row, class) / x[class] + self.mass(row) / x.iter().sum::<f64>()
     }
 
     /// Whether nothing is computed of a row.
