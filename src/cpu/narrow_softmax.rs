@@ -67,9 +67,9 @@ impl Kernel<'_> {
         scratch: &mut Scratch,
     ) {
         let (mut half, mut rest) = (Lanes([0.0; LANES]), Lanes([0.0; LANES]));
-        for lane in 0..LANES {
+        for (lane, sum) in sums.iter().enumerate() {
             half.0[lane] = -0.5 * x.0[lane];
-            rest.0[lane] = -log1p(sums[lane] / f64::from(one.0[lane])) as f32;
+            rest.0[lane] = -log1p(sum / f64::from(one.0[lane])) as f32;
         }
         let (half, rest) = (s.load(&half.0), s.load(&rest.0));
         let twice = s.splat((2.0 * self.problem.logit_scale.abs()) as f32);
