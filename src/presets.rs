@@ -90,7 +90,7 @@ impl Problem {
     }
 
     /// scikit-learn's `log_loss` of probabilities: clipped to \[e, 1 - e\], where e is the distance of
-    /// 1 from the next number of their type. Its `sample_weight` is row weights.
+    /// 1 from the next number of their type. With class indices, its `sample_weight` is row weights.
     pub fn sklearn_log_loss(probabilities: DType, classes: usize) -> Self {
         let epsilon = match probabilities {
             DType::F64 => f64::EPSILON,

@@ -181,7 +181,7 @@ pub enum xent_preset {
     /// XENT_REDUCTION_ROW_MEAN gives what Keras calls the loss of a sample.
     KerasBinaryCrossentropy = 10,
     /// scikit-learn's log_loss of probabilities: clipped to [e, 1 - e], where e is the distance of 1
-    /// from the next number of their type. Its sample_weight is row_weights.
+    /// from the next number of their type. With class indices, its sample_weight is row_weights.
     SklearnLogLoss = 11,
     /// log_loss of scikit-learn up to 1.1: clipped to [1e-15, 1 - 1e-15], then divided by their sum.
     SklearnLegacyLogLoss = 12,
