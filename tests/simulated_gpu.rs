@@ -19,11 +19,28 @@ fn run(machine: &Machine, files: &[&str], settings: &[(&str, &str)]) {
     foundation::run(machine.command(CARGO).envs(settings.iter().copied()), files);
 }
 
+/// Every second file, so that the other ones run at the same time.
+fn half_of_the_foundation(first: usize) {
+    let Some(machine) = Machine::new() else { return };
+    let files: Vec<&str> =
+        FOUNDATION.iter().map(|(file, _)| *file).skip(first).step_by(2).collect();
+    run(&machine, &files, &[]);
+}
+
 #[test]
 fn the_foundation() {
+    half_of_the_foundation(0);
+}
+
+#[test]
+fn the_other_half_of_the_foundation() {
+    half_of_the_foundation(1);
+}
+
+/// Approximations of a GPU are off by more than nothing; and in another order of work.
+#[test]
+fn a_gpu_that_approximates() {
     let Some(machine) = Machine::new() else { return };
-    run(&machine, &FOUNDATION.map(|(file, _)| file), &[]);
-    // Approximations of a GPU are off by more than nothing; and in another order of work.
     let noise = [("XENT_SIM_NOISE", "1"), ("XENT_SIM_SEED", "7")];
     run(&machine, &["bounds", "determinism"], &noise);
 }
