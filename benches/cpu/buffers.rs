@@ -6,10 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use xent::{DType, View, ViewMut};
 
-/// What moves between memory and caches.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub struct Line(pub [u8; 64]);
+use crate::limits::Line;
 
 /// Elements of a type, at the beginning of a cache line as those of tensor libraries.
 pub struct Buffer {

@@ -54,9 +54,9 @@ impl<'a> Bench<'a> {
     pub fn run(&mut self, work: Work) -> f64 {
         let Bench { crew, buffers, fused, in_place, forward } = self;
         match work {
-            Work::Read => seconds(|| limits::read(crew, buffers.logits.lines())),
+            Work::Read => seconds(|| limits::read(&crew.pool, buffers.logits.lines())),
             Work::Floor => seconds(|| {
-                limits::copy(crew, buffers.logits.lines(), buffers.gradient.lines_mut());
+                limits::copy(&crew.pool, buffers.logits.lines(), buffers.gradient.lines_mut());
             }),
             Work::Fused => seconds(|| fused.run(buffers)),
             Work::InPlace => {

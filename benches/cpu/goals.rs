@@ -48,7 +48,7 @@ impl fmt::Display for Score {
 pub fn table(title: &str, header: &[&str]) -> Table {
     println!("\n{title}");
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
+    table.load_style(presets::NOTHING).set_header(header);
     table.column_iter_mut().for_each(|column| column.set_cell_alignment(CellAlignment::Right));
     table
 }

@@ -14,6 +14,7 @@ mod crew;
 mod fused;
 mod goals;
 mod job;
+#[path = "../../src/bin/xent/bench/device/limits.rs"]
 mod limits;
 mod machine;
 mod options;
@@ -21,6 +22,8 @@ mod rounds;
 mod scaling;
 mod serve;
 mod small;
+#[path = "../../src/bin/xent/bench/statistics.rs"]
+mod statistics;
 
 use clap::Parser;
 

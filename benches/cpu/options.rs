@@ -77,7 +77,7 @@ pub fn print(cli: &Cli, crew: &Crew, score: &mut Score) {
                 Work::Option(index) => seconds(|| jobs[index].run(&mut buffers)),
                 Work::Read(index) => {
                     let soft = buffers.soft(options[index].1.targets);
-                    seconds(|| limits::read(crew, soft.lines()))
+                    seconds(|| limits::read(&crew.pool, soft.lines()))
                 }
             });
 

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use crate::statistics::median;
+
 pub fn seconds(work: impl FnOnce()) -> f64 {
     let start = Instant::now();
     work();
@@ -55,14 +57,5 @@ impl<W: Copy + PartialEq> Times<W> {
 
     pub fn ratio(&self, work: W, to: W) -> f64 {
         self.median(|times| times(work) / times(to))
-    }
-}
-
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    let half = numbers.len() / 2;
-    match numbers.len() % 2 {
-        0 => (numbers[half - 1] + numbers[half]) / 2.0,
-        _ => numbers[half],
     }
 }

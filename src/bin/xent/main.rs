@@ -1,23 +1,22 @@
-//! The program `xent`: says what there is to compute with, and whether it computes right.
+//! The program `xent`: says what there is to compute with, whether it computes right, and how fast.
 //!
 //! It needs nothing of the source tree, so that the file can be copied to a machine with a GPU.
 
+mod bench;
 mod bounds;
 mod case;
 mod check;
-mod grid;
+mod device;
 mod info;
 #[cfg(target_os = "linux")]
 mod kernels;
-mod place;
-mod run;
-mod shape;
+mod progress;
 
 use std::process::{ExitCode, Termination};
 
 use clap::Parser;
 
-/// Fused cross entropy on this machine: what there is to compute with, and whether it computes right
+/// Fused cross entropy on this machine: what there is to compute with, whether it computes right, and how fast
 #[derive(Parser)]
 #[command(version)]
 enum Command {
@@ -28,6 +27,13 @@ enum Command {
     /// Exit status: 0 if all are within their bounds, 1 if not, 2 for wrong usage or a device that
     /// is not there.
     Check(check::Arguments),
+    /// Time problems, beside what the memory allows, with the largest error of each
+    ///
+    /// Exit status: 0, 1 if a result is wrong and so has no speed, or could not be had, 2 for wrong
+    /// usage, a device that is not there, or a folder that cannot be written.
+    Bench(bench::Arguments),
+    /// Draw the pictures of a report
+    Draw(bench::DrawArguments),
     /// Compile the kernels of common problems ahead, for machines that have a driver but no NVRTC
     #[cfg(target_os = "linux")]
     Kernels(kernels::Arguments),
@@ -53,6 +59,8 @@ fn main() -> Status {
     match Command::parse() {
         Command::Info => info::info(),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
+        Command::Draw(arguments) => bench::draw(&arguments),
         #[cfg(target_os = "linux")]
         Command::Kernels(arguments) => kernels::kernels(&arguments),
     }

@@ -1,19 +1,23 @@
 //! `xent check`: runs a grid of problems on a device and holds each element against the reference.
 
+mod grid;
+mod place;
+mod run;
+mod shape;
+
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
-use std::str::FromStr;
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rayon::prelude::*;
-use xent::{Context, ContextOptions, DType, Device, DeviceKind, Plan};
+use xent::{Context, ContextOptions, DType, DeviceKind, Plan};
 
+use self::grid::{Entry, Run};
+use self::run::{Outcome, run};
 use super::Status;
 use super::bounds::{Quantity, Verdict, judge};
 use super::case::Case;
-use super::grid::{self, Entry, Run};
-use super::run::{Outcome, run};
+use super::device::{Choice, describe};
+use super::progress::progress;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -26,41 +30,6 @@ pub struct Arguments {
     /// What the numbers of the cases are made from
     #[arg(long, default_value_t = 0)]
     seed: u64,
-}
-
-#[derive(Clone, Copy)]
-enum Choice {
-    Auto,
-    Cpu,
-    Cuda(u32),
-}
-
-impl FromStr for Choice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("cuda") {
-            None if text == "auto" => Ok(Choice::Auto),
-            None if text == "cpu" => Ok(Choice::Cpu),
-            Some("") => Ok(Choice::Cuda(0)),
-            Some(rest) => {
-                let number = rest.strip_prefix(':').and_then(|number| number.parse().ok());
-                number.map(Choice::Cuda).ok_or_else(|| "expected cuda:N with a number N".into())
-            }
-            None => Err("expected auto, cpu, cuda or cuda:N".into()),
-        }
-    }
-}
-
-impl Choice {
-    fn context(self) -> xent::Result<Context> {
-        let on = |device| Context::new(ContextOptions::default().device(device));
-        match self {
-            Choice::Auto => Ok(Context::auto()),
-            Choice::Cpu => Ok(Context::cpu()),
-            Choice::Cuda(ordinal) => on(Device::cuda(ordinal)?),
-        }
-    }
 }
 
 /// A line of the table: kernel, type and classes.
@@ -84,7 +53,7 @@ struct Findings {
 
 pub fn check(arguments: &Arguments) -> Status {
     let Arguments { device, quick, seed } = *arguments;
-    let context = match device.context() {
+    let context = match device.context(ContextOptions::default()) {
         Ok(context) => context,
         Err(error) => {
             eprintln!("error: {error}");
@@ -94,7 +63,7 @@ pub fn check(arguments: &Arguments) -> Status {
     println!("on {}, seed {seed}", describe(context.device()));
     let start = Instant::now();
     let entries = grid::entries(quick, seed);
-    let bar = progress(entries.len());
+    let bar = progress(entries.len(), "problems");
     let found = entries.par_iter().map(|entry| {
         let findings = check_entry(&context, entry);
         bar.inc(1);
@@ -120,28 +89,6 @@ pub fn check(arguments: &Arguments) -> Status {
             Status::Bad
         }
     }
-}
-
-/// A bar on stderr, if that is a terminal.
-fn progress(problems: usize) -> ProgressBar {
-    let target = match std::io::stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr(),
-        false => ProgressDrawTarget::hidden(),
-    };
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} problems");
-    let bar = ProgressBar::with_draw_target(Some(problems as u64), target);
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// The device with the name of the GPU.
-fn describe(device: &Device) -> String {
-    #[cfg(target_os = "linux")]
-    if let DeviceKind::Cuda { ordinal } = device.kind()
-        && let Ok(name) = xent::cuda::driver::Driver::get().and_then(|driver| driver.name(ordinal))
-    {
-        return format!("{device}, {name}");
-    }
-    device.to_string()
 }
 
 /// Checks the cases of an entry. What fails is a fault, and the rest goes on.

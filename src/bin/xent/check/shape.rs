@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use xent::DType;
 
-use super::case::{Case, Target, normal, round};
+use crate::case::{Case, Target, normal, round};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {

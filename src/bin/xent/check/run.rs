@@ -4,8 +4,8 @@ use xent::{
     Args, BackwardArgs, Context, DType, Outputs, Plan, Reduction, Result, Tensor, View, ViewMut,
 };
 
-use super::case::{Case, Output, Target};
 use super::place::Place;
+use crate::case::{Case, Output, Target};
 
 /// What fills the gaps between the elements of a gradient: a number that every type has.
 const CANARY: f64 = 123.0;

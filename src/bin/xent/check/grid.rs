@@ -4,9 +4,9 @@ use std::fmt;
 
 use xent::{DType, Denominator, Layout, Outputs, Problem, Reduction};
 
-use super::case::{Case, Target};
 use super::place::Place;
 use super::shape::Shape;
+use crate::case::{Case, Target};
 
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
 /// In turn; that of each row tells the most.

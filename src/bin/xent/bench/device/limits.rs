@@ -1,25 +1,27 @@
-//! What the memory allows: reading, and reading with a non-temporal write of as many bytes (the
-//! floor), on the threads of a crew.
+//! What the memory of the processor allows: reading, and reading with a non-temporal write of as many
+//! bytes. The benchmark of the CPU path, `benches/cpu`, has this file too.
 #![allow(unsafe_code)] // the processor's own loads and stores
 
 use std::hint::black_box;
 
+use rayon::ThreadPool;
 use rayon::prelude::*;
 
-use crate::buffers::Line;
-use crate::crew::Crew;
+/// What moves between memory and caches.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub struct Line(pub [u8; 64]);
 
 /// What a thread takes at a time, in lines: 1 MiB.
 const PIECE: usize = 1 << 14;
 
-pub fn read(crew: &Crew, from: &[Line]) {
-    crew.pool.install(|| from.par_chunks(PIECE).for_each(simd::read));
+pub fn read(pool: &ThreadPool, from: &[Line]) {
+    pool.install(|| from.par_chunks(PIECE).for_each(simd::read));
 }
 
-pub fn copy(crew: &Crew, from: &[Line], to: &mut [Line]) {
+pub fn copy(pool: &ThreadPool, from: &[Line], to: &mut [Line]) {
     let to = to[..from.len()].par_chunks_mut(PIECE);
-    crew.pool
-        .install(|| from.par_chunks(PIECE).zip(to).for_each(|(from, to)| simd::copy(from, to)));
+    pool.install(|| from.par_chunks(PIECE).zip(to).for_each(|(from, to)| simd::copy(from, to)));
 }
 
 /// 32 bytes at a time: wider ones are not faster, since the processor writes whole lines.
