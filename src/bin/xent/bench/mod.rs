@@ -9,6 +9,8 @@ mod device;
 mod inputs;
 mod machine;
 mod pictures;
+#[cfg(test)]
+mod planted;
 mod report;
 mod statistics;
 mod table;
@@ -148,7 +150,7 @@ fn run(machine: &dyn Machine, arguments: &Arguments) -> Result<Report> {
 fn measure(
     machine: &dyn Machine,
     inputs: &Inputs,
-    contenders: Vec<Box<dyn Contender>>,
+    contenders: Vec<Box<dyn Contender + '_>>,
     rounds: usize,
 ) -> Result<Vec<Measured>> {
     let cell = inputs.cell;

@@ -30,7 +30,7 @@ impl Times {
     pub fn measure(
         machine: &dyn Machine,
         buffers: &Buffers,
-        contenders: &mut [Box<dyn Contender>],
+        contenders: &mut [Box<dyn Contender + '_>],
         rounds: usize,
     ) -> Result<Times> {
         let (cell, sets) = (buffers.cell, buffers.sets.len());
