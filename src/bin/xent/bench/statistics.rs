@@ -16,24 +16,3 @@ pub fn percentile(numbers: &mut [f64], share: f64) -> f64 {
 pub fn median(mut numbers: Vec<f64>) -> f64 {
     percentile(&mut numbers, 0.5)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_median_is_the_middle_or_between_the_two() {
-        assert_eq!(median(vec![3.0]), 3.0);
-        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(vec![4.0, 1.0, 9.0, 2.0]), 3.0);
-    }
-
-    #[test]
-    fn percentiles_are_between_neighbours() {
-        let mut numbers: Vec<f64> = (0..=10).rev().map(f64::from).collect();
-        for (share, expected) in [(0.0, 0.0), (0.1, 1.0), (0.25, 2.5), (0.9, 9.0), (1.0, 10.0)] {
-            assert!((percentile(&mut numbers, share) - expected).abs() < 1e-12, "{share}");
-        }
-        assert_eq!(percentile(&mut [7.0], 0.9), 7.0);
-    }
-}
