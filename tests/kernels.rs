@@ -6,6 +6,7 @@ mod common;
 mod gpu;
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -13,8 +14,10 @@ use gpu::cover::{self, Covered};
 
 /// Architectures by the major version of NVRTC that compiles for them.
 const ARCHS: [(u32, &[u32]); 2] = [(12, &[70, 75]), (13, &[75, 80, 86, 89, 90, 100, 103, 120])];
-/// Those of them that differ little from the one before: only with `XENT_EXTENDED`.
-const SIBLINGS: [u32; 3] = [86, 89, 103];
+/// For which each kernel is compiled.
+const ALWAYS: u32 = 90;
+/// Of the others, each kernel in turn is compiled for one in so many; with `XENT_EXTENDED` for all.
+const TURNS: usize = 3;
 
 /// Says in which process of how many a part of the compilations is to be done.
 const SHARE: &str = "XENT_TEST_SHARE";
@@ -26,9 +29,10 @@ fn in_a_process_of_its_own() {
     let Some(share) = std::env::var(SHARE).ok() else { return };
     let (number, count) = share.split_once('/').unwrap();
     let (number, count): (usize, usize) = (number.parse().unwrap(), count.parse().unwrap());
-    for Covered { variant, archs, .. } in cover::all().into_iter().skip(number).step_by(count) {
-        for (major, arch) in targets() {
-            if let Some(nvrtc) = gpu::nvrtc(major).filter(|_| archs.contains(&arch)) {
+    let all = cover::all().into_iter().enumerate();
+    for (turn, Covered { variant, archs, .. }) in all.skip(number).step_by(count) {
+        for (major, arch) in targets(turn, &archs) {
+            if let Some(nvrtc) = gpu::nvrtc(major) {
                 gpu::build(nvrtc, &variant, arch, true);
             }
         }
@@ -50,10 +54,17 @@ fn compile_in_processes() {
     }
 }
 
-fn targets() -> impl Iterator<Item = (u32, u32)> {
-    let all = ARCHS.iter().flat_map(|(major, archs)| archs.iter().map(|&arch| (*major, arch)));
+fn all_targets() -> impl Iterator<Item = (u32, u32)> {
+    ARCHS.iter().flat_map(|(major, archs)| archs.iter().map(|&arch| (*major, arch)))
+}
+
+/// What the kernel with this number is compiled for, of the architectures that it can have.
+fn targets(turn: usize, archs: &RangeInclusive<u32>) -> impl Iterator<Item = (u32, u32)> {
     let extended = std::env::var_os("XENT_EXTENDED").is_some();
-    all.filter(move |(_, arch)| extended || !SIBLINGS.contains(arch))
+    all_targets().enumerate().filter_map(move |(number, target)| {
+        let has_turn = extended || target.1 == ALWAYS || (turn + number).is_multiple_of(TURNS);
+        (has_turn && archs.contains(&target.1)).then_some(target)
+    })
 }
 
 /// What may spill: how the kernel's name begins, the architecture, and bytes at most of frame, stores
@@ -77,16 +88,17 @@ fn every_architecture_compiles_without_spills() {
     let start = Instant::now();
     compile_in_processes();
     let mut table = format!("{:46} registers (*: spills) on", "");
-    targets().for_each(|(_, arch)| write!(table, " {arch:>5}").unwrap());
+    all_targets().for_each(|(_, arch)| write!(table, " {arch:>5}").unwrap());
     table.push_str("   shared  loads and stores of 16 bytes");
     let (mut faults, mut count) = (String::new(), 0);
-    for Covered { name, variant, archs } in cover::all() {
+    for (turn, Covered { name, variant, archs }) in cover::all().into_iter().enumerate() {
         let (_, short) = variant.expression.split_once("::").unwrap();
         let short = short.replace("xent::", "");
         write!(table, "\n{name}\n    {short:66}").unwrap();
         let (mut ptx, mut shared) = (String::new(), 0);
-        for (major, arch) in targets() {
-            let Some(nvrtc) = gpu::nvrtc(major).filter(|_| archs.contains(&arch)) else {
+        for (major, arch) in all_targets() {
+            let has_turn = targets(turn, &archs).any(|target| target == (major, arch));
+            let Some(nvrtc) = gpu::nvrtc(major).filter(|_| has_turn) else {
                 table.push_str("     -");
                 continue;
             };
