@@ -120,9 +120,9 @@ fn who_is_wrong_gets_no_speed() {
     let Some(run) = Run::new(&[("planted", planted())], &arguments) else { return };
     let report = run.report();
     let text = run.text();
-    for right in ["xent", "right"] {
+    for (right, count) in [("xent", 9), ("right", 6), ("by log p", 3)] {
         let results = of(&report, right);
-        assert_eq!(results.len(), if right == "xent" { 9 } else { 6 }, "{text}");
+        assert_eq!(results.len(), count, "{text}");
         for result in results {
             assert!(result["wrong"].is_null(), "{result}");
             let number = |value: &Value| value.as_f64().unwrap();

@@ -34,6 +34,7 @@ def sample(seed, classes, rows):
 
 def encode(dtype, numbers):
     """Numbers as elements of a type, rounded to nearest."""
+    numbers = list(numbers)
     if dtype != "bf16":
         return struct.pack(f"{len(numbers)}{'f' if dtype == 'f32' else 'e'}", *numbers)
     words = struct.unpack(f"{len(numbers)}I", struct.pack(f"{len(numbers)}f", *numbers))

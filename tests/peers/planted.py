@@ -1,4 +1,4 @@
-"""A contender of benches/peers that is right, and some that are not, as their names say; and a limit."""
+"""Contenders of benches/peers that are right, and some that are not, as their names say; and a limit."""
 
 import math
 
@@ -28,6 +28,24 @@ class Loss:
 
     def rounded(self, numbers):
         return inputs.decode(self.dtype, inputs.encode(self.dtype, numbers))
+
+    def by_log_p(self):
+        """As PyTorch has it: log p is rounded to the type of the logits, and all that is made of it."""
+        def results(sample):
+            losses, gradients = [], []
+            for index in range(self.rows):
+                target = inputs.target(index, self.classes)
+                loss, gradient = self.row(index, range(self.classes), range(self.classes))
+                gradient[target] += 1 / self.rows
+                log_p = self.rounded([math.log(p * self.rows) for p in gradient])
+                losses.append(-log_p[target])
+                p = self.rounded(map(math.exp, log_p))
+                p[target] -= 1
+                gradients.append(self.rounded([element / self.rows for element in p]))
+            loss, = self.rounded([math.fsum(losses) / self.rows])
+            return {"loss": loss, "loss_type": self.dtype, "gradient": [gradients[row] for row in sample]}
+
+        return Work("by log p", "fused", lambda: None, results)
 
     def work(self, name, mode="fused", summed=None, written=None, change=lambda row, gradient: gradient):
         columns = range(self.classes)
@@ -66,6 +84,7 @@ def prepare(dtype, classes, rows, file):
     return [[
         loss.work("right", "forward"),
         loss.work("right"),
+        loss.by_log_p(),
         loss.work("column dropped", summed=but_the_last, written=but_the_last),
         loss.work("column of the sum dropped", "forward", summed=but_the_last),
         loss.work("column of the gradient dropped", written=but_the_last),
