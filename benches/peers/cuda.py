@@ -1,10 +1,10 @@
-"""What is different where PyTorch's tensors are on a GPU: the clock, and how many of them there are."""
+"""What differs where PyTorch's tensors are on a GPU: the clock, and how many of them there are."""
 
 import torch
 
 import inputs
 
-LEAD = 1 << 28  # bytes
+LEAD = 1 << 29  # bytes
 
 
 class Clock:

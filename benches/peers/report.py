@@ -86,6 +86,12 @@ def report(created, command, versions, device, protocol, found, missing):
     }
 
 
+def is_sound(report):
+    """Whether the library took part, and was right."""
+    wrong = [result for result in report["results"] if result["contender"] == "xent" and result["wrong"]]
+    return not wrong and "xent" not in [of["contender"] for of in report["missing"]]
+
+
 def now():
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 

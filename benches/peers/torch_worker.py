@@ -27,8 +27,10 @@ def missing(names, place):
     return found
 
 
-def versions(names):
+def versions(names, on_gpu):
     found = {"xent": xent.version()} if "xent" in names else {}
+    if on_gpu:
+        found["cuda"] = torch.version.cuda
     for package in PACKAGES:
         try:
             found[package] = version(package)
@@ -47,7 +49,7 @@ def main():
 
     def describe():
         device = cuda.describe(place.device) if on_gpu else None
-        return {"versions": versions(names), "missing": lacking, "device": device}
+        return {"versions": versions(names, on_gpu), "missing": lacking, "device": device}
 
     def prepare(dtype, classes, rows, file):
         makers = [CONTENDERS[name](place) for name in names if name not in lacking]

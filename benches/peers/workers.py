@@ -103,8 +103,8 @@ def on_a_gpu(peers):
 
 
 def start(groups, threads=None):
-    """Workers, what they say of themselves, and who is missing and why."""
-    workers, described, missing = [], {"versions": {}}, {}
+    """Workers, versions, the GPU if there is one, and who is missing and why."""
+    workers, versions, device, missing = [], {}, None, {}
     for contenders, command in groups:
         try:
             worker = Worker(contenders, command(), threads)
@@ -114,9 +114,9 @@ def start(groups, threads=None):
             continue
         workers.append(worker)
         missing |= about.get("missing", {})
-        described["versions"] |= about.get("versions", {})
-        described["device"] = about.get("device") or described.get("device")
-    return workers, described, missing
+        versions |= about.get("versions", {})
+        device = device or about.get("device")
+    return workers, versions, device, missing
 
 
 def also(text):
