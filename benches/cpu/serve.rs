@@ -1,37 +1,43 @@
-//! Measures what lines of the standard input ask for: `TYPE CLASSES ROWS REPEATS`. Answers each with
-//! a line of JSON: the seconds of each repeat, by work. `benches/peers` asks, and asks others in turn.
+//! Measures the limits of a shape where lines of the standard input ask for it, as
+//! `benches/peers/worker.py` says: `describe`, `prepare TYPE CLASSES ROWS FILE ROW,...` and `time REPEATS`.
 
-use serde_json::{Map, json};
-use xent::DType;
+use serde_json::{Value, json};
 
+use crate::buffers::Buffer;
 use crate::cli;
 use crate::crew::Crew;
-use crate::fused::{Bench, Work};
+use crate::limits;
+use crate::rounds::seconds;
 
 pub fn serve(crew: &Crew) {
-    let mut ready: Option<((DType, usize, usize), Bench)> = None;
+    let mut buffers: Option<[Buffer; 2]> = None;
     for line in std::io::stdin().lines() {
         let line = line.unwrap();
-        let [dtype, classes, rows, repeats] = line.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("{line:?} is not TYPE CLASSES ROWS REPEATS");
+        let answer = match line.split(' ').collect::<Vec<_>>()[..] {
+            ["describe"] => json!({}),
+            ["prepare", dtype, classes, rows, ..] => {
+                drop(buffers.take()); // gives its memory back
+                let number = |text: &str| text.parse::<usize>().unwrap();
+                let (dtype, len) = (cli::dtype(dtype).unwrap(), number(classes) * number(rows));
+                buffers = Some([(); 2].map(|()| Buffer::logits(dtype, len)));
+                json!({}) // there is nothing to check
+            }
+            ["time", repeats] => {
+                time(crew, buffers.as_mut().expect("prepared"), repeats.parse().unwrap())
+            }
+            _ => panic!("{line:?} is no request"),
         };
-        let number = |text: &str| text.parse::<usize>().unwrap();
-        let dtype = cli::dtype(dtype).unwrap();
-        let asked = (dtype, number(rows), number(classes));
-        // Others were asked in between, so the first work is repeated, and for a new shape all are.
-        let (works, mut bench) = match ready.take().filter(|(shape, _)| *shape == asked) {
-            Some((_, bench)) => (1, bench),
-            None => (Work::ALL.len(), Bench::new(crew, dtype, number(rows), number(classes))),
-        };
-        for (work, _) in &Work::ALL[..works] {
-            bench.run(*work);
-        }
-        let mut answer = Map::new();
-        for (work, name) in Work::ALL {
-            let seconds: Vec<f64> = (0..number(repeats)).map(|_| bench.run(work)).collect();
-            answer.insert(name.into(), json!(seconds));
-        }
-        println!("{}", json!(answer));
-        ready = Some((asked, bench));
+        println!("{answer}");
     }
+}
+
+/// The seconds of each repeat, by limit. Others were asked in between, so one runs before.
+fn time(crew: &Crew, [from, to]: &mut [Buffer; 2], repeats: usize) -> Value {
+    limits::read(crew, from.lines());
+    let (mut read, mut copy) = (Vec::new(), Vec::new());
+    for _ in 0..repeats {
+        read.push(seconds(|| limits::read(crew, from.lines())));
+        copy.push(seconds(|| limits::copy(crew, from.lines(), to.lines_mut())));
+    }
+    json!({ "read": read, "copy": copy })
 }

@@ -1,216 +1,180 @@
-"""Times the library and its peers, each in a process of its own, in turn: round by round the same
-shape on the same processors. Prints medians, and the peers' as multiples of the library's."""
+"""Times the library and its peers in turn, round by round the same shape, after what each computes was
+held against float64. Prints medians, and the peers' as multiples of the library's."""
 
 import argparse
 import json
 import os
-import platform
-import re
+import secrets
+import shlex
 import statistics
-import subprocess
 import sys
+import tempfile
 import time
-import tomllib
-from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PEERS = ROOT / "benches/peers"
-ROWS = {10: 1 << 22, 1000: 65536, 32000: 4096, 50257: 1024, 128256: 512}
+import check
+import inputs
+import report
+import tables
+import workers
+from workers import ROOT, Ended
+
+ROWS = {32000: 4096, 50257: 1024, 128256: 512, 1000: 65536, 10: 1 << 22}
+QUICK = [32000, 1000]
 PATIENCE = 30  # seconds for a shape: who took longer is not asked again, and needs no finer ratio
+PEERS = {"cpu": ["torch", "torch best", "jax", "candle"],
+         "cuda": ["torch", "torch.compile", "liger", "flash-attn", "quack"]}
 
 
 def arguments():
     parser = argparse.ArgumentParser(prog="benches/peers/run", description=__doc__)
     words = lambda text: text.split(",")
     integers = lambda text: [int(word) for word in text.split(",")]
-    processors = len(os.sched_getaffinity(0))
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--types", type=words, default=["f32", "bf16", "f16"])
-    parser.add_argument("--classes", type=integers, default=[32000, 50257, 128256, 1000, 10])
-    parser.add_argument("--threads", type=integers, default=sorted({processors, 1}, reverse=True))
-    parser.add_argument("--rounds", type=int, default=5, help="of all processes in turn")
+    parser.add_argument("--classes", type=integers)
+    parser.add_argument("--rows", type=int, help="of all shapes")
+    parser.add_argument("--threads", type=integers, help="of the CPU: all, then 1")
+    parser.add_argument("--rounds", type=int, help="of all contenders in turn: 5")
     parser.add_argument("--repeats", type=int, default=1, help="of each work in a round")
-    parser.add_argument("--quick", action="store_true", help="half of the rows: nothing to quote")
-    parser.add_argument("--peers", type=words, default=["torch", "jax", "candle"])
-    parser.add_argument("--save", action="store_true", help="as benches/results/<processor>/cpu.txt, "
-                        "after what cargo bench --bench cpu prints")
-    return parser.parse_args()
+    parser.add_argument("--seed", type=int, default=None, help="of the inputs: a new one")
+    parser.add_argument("--quick", action="store_true",
+                        help="few rounds of small tensors: nothing to quote")
+    parser.add_argument("--peers", type=words, help="of " + ", ".join(workers.OF_TORCH + ["jax", "candle"]))
+    parser.add_argument("--also", type=workers.also, action="append", default=[], metavar="NAME=COMMAND",
+                        help="a contender that answers as worker.py says")
+    parser.add_argument("--save", nargs="?", const="", metavar="FOLDER",
+                        help="peers.json and peers.txt, in benches/results/<device> if not there")
+    return defaults(parser.parse_args())
 
 
-def build_bench():
-    """The program of cargo bench --bench cpu."""
-    built = subprocess.run(
-        ["cargo", "bench", "--bench", "cpu", "--no-run", "--message-format=json"],
-        cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    messages = map(json.loads, built.stdout.splitlines())
-    return next(message["executable"] for message in messages
-                if message.get("target", {}).get("kind") == ["bench"])
+def defaults(options):
+    processors = len(os.sched_getaffinity(0))
+    usual = [processors, 1][:1 if options.quick or processors == 1 else 2]
+    options.threads = (options.threads or usual) if options.device == "cpu" else [processors]
+    options.classes = options.classes or (QUICK if options.quick else list(ROWS))
+    options.rounds = options.rounds or (3 if options.quick else 5)
+    options.peers = list(filter(None, PEERS[options.device] if options.peers is None else options.peers))
+    options.seed = secrets.randbits(32) if options.seed is None else options.seed
+    return options
 
 
-def build_candle():
-    """As its authors advise: for this processor."""
-    target = ROOT / "target/peers/candle"
-    subprocess.run(
-        ["cargo", "build", "--release", "--manifest-path", PEERS / "candle/Cargo.toml",
-         "--target-dir", target],
-        check=True, env=os.environ | {"RUSTFLAGS": "-C target-cpu=native"})
-    return target / "release/xent-peer-candle"
+def shapes(options):
+    for classes in options.classes:
+        usual = ROWS.get(classes, (1 << 26) // classes)
+        rows = options.rows or max(usual // (16 if options.quick else 1), 1)
+        for dtype in options.types:
+            yield dtype, classes, rows
 
 
-class Worker:
-    """A process that times what it is asked, on the first processors alone."""
+class Comparison:
+    """The workers of a run, and who is missing and why."""
 
-    def __init__(self, command, threads):
-        processors = sorted(os.sched_getaffinity(0))[:threads]
-        count = str(threads)
-        self.process = subprocess.Popen(
-            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=os.environ | {"XENT_THREADS": count, "OMP_NUM_THREADS": count, "RAYON_NUM_THREADS": count},
-            preexec_fn=lambda: os.sched_setaffinity(0, processors))
+    def __init__(self, options, threads):
+        self.options = options
+        groups = workers.on_a_gpu(options.peers) if options.device == "cuda" else (
+            workers.on_the_cpu(options.peers, threads))
+        found = workers.start([*groups, *options.also], threads)
+        self.workers, self.versions, self.device, self.missing = found
+        if options.device == "cpu":
+            self.device = {"kind": "cpu", "name": report.processor(), "threads": threads}
+        elif self.device is None:
+            sys.exit(f"no GPU: {self.missing['copy']}")
 
-    def ask(self, question):
-        print(question, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
-        if not answer:
-            sys.exit(f"{self.process.args} ended at {question}")
-        return json.loads(answer)
+    def ask(self, worker, question):
+        """The answer; none of a worker that ends, which is missing from then on."""
+        try:
+            return worker.ask(question)
+        except Ended as end:
+            self.workers.remove(worker)
+            self.missing |= dict.fromkeys(worker.contenders, f"{self.shape}: {end}")
+            return {}
 
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def measure(workers, question, rounds):
-    """The median seconds of each work."""
-    seconds = {}
-    spent = dict.fromkeys(workers, 0)
-    for _ in range(rounds):
-        for worker in workers:
-            if spent[worker] < PATIENCE:
+    def measure(self, shape, folder):
+        """What is known of each work, and the seconds of each limit, round by round."""
+        self.shape = " ".join(map(str, shape))
+        entries, limits = self.prepare(shape, folder), {}
+        spent = dict.fromkeys(self.workers, 0)
+        for turn in range(self.options.rounds):
+            here = [worker for worker in self.workers if spent[worker] < PATIENCE]
+            first = turn % max(len(here), 1)
+            for worker in here[first:] + here[:first]:
                 start = time.monotonic()
-                for name, times in worker.ask(question).items():
-                    seconds.setdefault(name, []).extend(times)
+                for name, seconds in self.ask(worker, f"time {self.options.repeats}").items():
+                    entry = entries.get((worker, name))
+                    (entry.rounds if entry else limits.setdefault(name, [])).append(seconds)
                 spent[worker] += time.monotonic() - start
-    return {name: statistics.median(times) for name, times in seconds.items()}
+        return [entry for entry in entries.values() if entry.rounds], limits
+
+    def prepare(self, shape, folder):
+        """Everything is checked before anything is timed."""
+        dtype, classes, rows = shape
+        data = inputs.draw(self.options.seed, *shape)
+        sample = inputs.sample(self.options.seed, classes, rows)
+        exact = check.Exact(dtype, classes, rows, data)
+        file = Path(folder) / "logits"
+        file.write_bytes(data)
+        entries = {}
+        for worker in list(self.workers):
+            question = f"prepare {self.shape} {file} {','.join(map(str, sample))}"
+            for name, told in self.ask(worker, question).items():
+                if "failed" in told:
+                    self.missing.setdefault(told["contender"], f"{self.shape}: {told['failed']}")
+                elif "loss" in told:  # else it is a limit
+                    entries[worker, name] = report.Entry(told, *check.judge(exact, sample, dtype, told))
+        return entries
+
+    def run(self, folder):
+        """The results of all shapes, and the seconds of each limit by shape."""
+        results, limits = [], {}
+        for shape in shapes(self.options):
+            entries, found = self.measure(shape, folder)
+            results += report.results(shape, entries, found.get("copy", []))
+            for name, rounds in found.items():
+                seconds = [number for times in rounds for number in times]
+                limits.setdefault(name, {})[shape] = statistics.median(seconds)
+            print(f"  measured: {self.shape}", file=sys.stderr, flush=True)
+        for worker in self.workers:
+            worker.close()
+        return results, limits
 
 
-def goals(dtype, classes):
-    """At least so many times as fast: loss and gradient against PyTorch's best and JAX, the loss alone
-    against PyTorch's best."""
-    if classes < 100:
-        return (6 if dtype == "f32" else 20), None, None
-    if classes < 10000:
-        return None, None, 5
-    return (5, 7, 5) if dtype == "f32" else (6, None, 5)
+def run(options, threads):
+    """A report, and its text."""
+    created = report.now()
+    comparison = Comparison(options, threads)
+    with tempfile.TemporaryDirectory() as folder:
+        results, limits = comparison.run(folder)
+    if options.device == "cuda" and (clocks := report.clocks()):
+        comparison.device["clocks_mhz"] = clocks
+    protocol = {"rounds": options.rounds, "seed": options.seed, "quick": options.quick}
+    command = shlex.join(["benches/peers/run", *sys.argv[1:]])
+    found = report.report(
+        created, command, comparison.versions, comparison.device, protocol, results, comparison.missing)
+    return found, tables.text(found, limits)
 
 
-def times_as_fast(ours, peer, goal=None):
-    ratio = peer / ours
-    if goal is None:
-        return f"{ratio:.1f}x"
-    return f"{ratio:.1f}x >= {goal}x {'ok' if ratio >= goal else 'missed':6}"
-
-
-def lines(dtype, classes, rows, found):
-    """One line for loss and gradient, one for the loss alone."""
-    ms = lambda name: f"{1e3 * found[name]:.1f}" if name in found else "-"
-    fused_goal, jax_goal, forward_goal = goals(dtype, classes)
-    shape = [dtype, str(classes), str(rows)]
-
-    def against(name, goal, ours):
-        return times_as_fast(found[ours], found[name], goal) if name in found else "-"
-
-    def best(names):
-        known = [name for name in names if name in found]
-        return min(known, key=found.get, default=names[0])
-
-    best_fused = best(["torch", "torch out=", "torch formula out="])
-    best_forward = best(["torch forward", "torch forward out="])
-    fused = shape + [
-        ms("floor"), ms("fused"), f"{found['fused'] / found['floor']:.2f}",
-        ms("torch"), ms(best_fused), ms("jax"), ms("candle"),
-        against("torch", None, "fused"), against(best_fused, fused_goal, "fused"),
-        against("jax", jax_goal, "fused"), against("candle", None, "fused")]
-    forward = shape + [
-        ms("read"), ms("forward"), f"{found['forward'] / found['read']:.2f}",
-        ms("torch forward"), ms(best_forward), ms("jax forward"), ms("candle forward"),
-        against("torch forward", None, "forward"), against(best_forward, forward_goal, "forward"),
-        against("jax forward", None, "forward"), against("candle forward", None, "forward")]
-    return fused, forward
-
-
-def table(header, rows):
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths))
-                     for row in [header, *rows])
-
-
-def processor():
-    if platform.system() == "Linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":")[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def versions(peers):
-    found = [f"{name} {version(name)}" for name in ["torch", "jax", "numpy"] if name in [*peers, "numpy"]]
-    if "candle" in peers:
-        manifest = tomllib.loads((PEERS / "candle/Cargo.toml").read_text())
-        found.append("candle " + manifest["dependencies"]["candle-core"].lstrip("="))
-    return ", ".join(found + [f"Python {platform.python_version()}"])
+def save(options, reports):
+    """Those of fewer threads than the first have their number in the name."""
+    for found, _ in reports:
+        folder = Path(options.save) if options.save else (
+            ROOT / "benches/results" / report.folder(found["device"]))
+        folder.mkdir(parents=True, exist_ok=True)
+        threads = "" if found is reports[0][0] else f"-{found['device']['threads']}"
+        (folder / f"peers{threads}.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+    (folder / "peers.txt").write_text("\n\n".join(text for _, text in reports) + "\n")
+    print(f"\nwritten: {folder}/peers.json, peers.txt")
 
 
 def main():
     options = arguments()
-    report = []
-
-    def say(text):
-        print(text, flush=True)
-        report.append(text)
-
-    bench = build_bench()
-    commands = {"torch": [sys.executable, PEERS / "torch_worker.py"],
-                "jax": [sys.executable, PEERS / "jax_worker.py"]}
-    if "candle" in options.peers:
-        commands["candle"] = [build_candle()]
-    if options.save:
-        quick = ["--quick"] if options.quick else []
-        ours = subprocess.run([bench, "--bench", *quick], check=True, stdout=subprocess.PIPE, text=True)
-        say(ours.stdout)
-    say("benches/peers/run " + " ".join(sys.argv[1:]))
-    say(versions(options.peers))
-    say(f"medians of {options.rounds} rounds of {options.repeats}, all processes in turn")
-
+    reports = []
     for threads in options.threads:
-        workers = [Worker([bench, "--bench", "--serve", "--threads", str(threads)], threads)]
-        workers += [Worker(commands[peer], threads) for peer in options.peers]
-        both = []
-        for classes in options.classes:
-            rows = ROWS.get(classes, (1 << 26) // classes) // (2 if options.quick else 1)
-            for dtype in options.types:
-                question = f"{dtype} {classes} {rows} {options.repeats}"
-                found = measure(workers, question, options.rounds)
-                print(f"  measured: {question}", file=sys.stderr, flush=True)
-                both.append(lines(dtype, classes, rows, found))
-        for worker in workers:
-            worker.close()
-        shape = ["type", "classes", "rows"]
-        peers = ["torch", "its best", "jax", "candle"]
-        multiples = ["torch/ours", "its best/ours", "jax/ours", "candle/ours"]
-        say(f"\nLoss and gradient against peers, {threads} thread(s): milliseconds, and multiples of ours")
-        header = shape + ["floor", "ours", "ours/floor"] + peers + multiples
-        say(table(header, [fused for fused, _ in both]))
-        say(f"\nLoss alone against peers, {threads} thread(s)")
-        header = shape + ["read", "ours", "ours/read"] + peers + multiples
-        say(table(header, [forward for _, forward in both]))
-
-    if options.save:
-        name = re.sub(r"[^a-z0-9]+", "-", processor().lower()).strip("-")
-        file = ROOT / "benches/results" / name / "cpu.txt"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text("\n".join(report) + "\n")
-        print(f"\nwritten: {file.relative_to(ROOT)}")
+        reports.append(run(options, threads))
+        print(reports[-1][1], flush=True)
+    if options.save is not None:
+        save(options, reports)
+    sys.exit(not all(report.is_sound(found) for found, _ in reports))
 
 
 if __name__ == "__main__":

@@ -1,65 +1,63 @@
-"""PyTorch: as people write it, and the same arithmetic into memory that is there already."""
+"""Contenders that share PyTorch's tensors, and on a GPU its context and its current stream:
+torch_worker.py DEVICE CONTENDER,..."""
 
 import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
 
-import numpy
 import torch
-from torch.nn.functional import cross_entropy
 
+import cuda
 import worker
+import xent
+from tensors import Place
+from torch_works import CONTENDERS, Tensors
 
-torch.set_num_threads(int(os.environ["XENT_THREADS"]))
-aten = torch.ops.aten
-MEAN, NO_INDEX = 1, -100
-TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
-
-
-def prepare(dtype, classes, rows):
-    dtype = TYPES[dtype]
-    logits = torch.from_numpy(worker.numbers(numpy, rows, classes)).to(dtype)
-    targets = torch.from_numpy(worker.targets(numpy, rows, classes))
-    leaf = logits.clone().requires_grad_()
-    # Their pages are there once they are written.
-    log_p, d_log_p, gradient = (torch.zeros_like(logits) for _ in range(3))
-    loss, weight, one = (torch.ones((), dtype=dtype) for _ in range(3))
-    every_row = torch.arange(rows)
-
-    def autograd():
-        leaf.grad = None
-        cross_entropy(leaf, targets).backward()
-
-    @torch.no_grad()
-    def forward():
-        cross_entropy(logits, targets)
-
-    @torch.no_grad()
-    def forward_out():
-        aten._log_softmax.out(logits, 1, False, out=log_p)
-        aten.nll_loss_forward.output(log_p, targets, None, MEAN, NO_INDEX, output=loss, total_weight=weight)
-
-    @torch.no_grad()
-    def autograd_out():
-        """The functions that autograd calls."""
-        forward_out()
-        aten.nll_loss_backward.grad_input(
-            one, log_p, targets, None, MEAN, NO_INDEX, weight, grad_input=d_log_p)
-        aten._log_softmax_backward_data.out(d_log_p, log_p, 1, dtype, out=gradient)
-
-    @torch.no_grad()
-    def formula_out():
-        """exp(log p), less 1 at the targets, by the number of rows."""
-        forward_out()
-        torch.exp(log_p, out=gradient)
-        gradient[every_row, targets] -= 1
-        gradient.mul_(1 / rows)
-
-    return {
-        "torch forward out=": forward_out,
-        "torch forward": forward,
-        "torch out=": autograd_out,
-        "torch formula out=": formula_out,
-        "torch": autograd,
-    }
+PACKAGES = ["torch", "triton", "liger-kernel", "flash-attn", "quack-kernels"]
 
 
-worker.serve(prepare)
+def missing(names, place):
+    """Who cannot take part, and why."""
+    found = {}
+    for name in names:
+        try:
+            CONTENDERS[name](place)
+        except Exception as error:  # whatever an import may raise
+            found[name] = worker.reason(error)
+    return found
+
+
+def versions(names, on_gpu):
+    found = {"xent": xent.version()} if "xent" in names else {}
+    if on_gpu:
+        found["cuda"] = torch.version.cuda
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            pass
+    return found
+
+
+def main():
+    place, names = Place(sys.argv[1]), sys.argv[2].split(",")
+    on_gpu = place.device.type == "cuda"
+    if not on_gpu:
+        # Where only the library computes, others would spin for a while after each copy.
+        torch.set_num_threads(1 if names == ["xent"] else int(os.environ["XENT_THREADS"]))
+    lacking = missing(names, place)
+
+    def describe():
+        device = cuda.describe(place.device) if on_gpu else None
+        return {"versions": versions(names, on_gpu), "missing": lacking, "device": device}
+
+    def prepare(dtype, classes, rows, file):
+        makers = [CONTENDERS[name](place) for name in names if name not in lacking]
+        count = cuda.copies(place.device, dtype, classes, rows) if on_gpu else 1
+        alike = [Tensors(place, dtype, (classes, rows), file) for _ in range(count)]
+        return [[work for maker in makers for work in maker(tensors)] for tensors in alike]
+
+    worker.serve(describe, prepare, cuda.Clock(place.device) if on_gpu else worker.wall)
+
+
+main()

@@ -1,4 +1,4 @@
-//! Times candle's cross entropy, as `worker.py` says.
+//! Checks and times candle's cross entropy, as `worker.py` says.
 
 use std::error::Error;
 use std::io::stdin;
@@ -6,74 +6,116 @@ use std::time::Instant;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::loss::cross_entropy;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 type Failure = Box<dyn Error>;
 
 /// Loss alone, and loss and gradient.
-const WORKS: [(&str, fn(&Work) -> Result<()>); 2] =
-    [("candle forward", Work::forward), ("candle", Work::fused)];
+const MODES: [&str; 2] = ["forward", "fused"];
 
 fn main() -> std::result::Result<(), Failure> {
-    let mut ready: Option<(String, Work)> = None;
+    let mut ready: Option<Work> = None;
     for line in stdin().lines() {
         let line = line?;
-        let (shape, repeats) = line.rsplit_once(' ').ok_or("TYPE CLASSES ROWS REPEATS")?;
-        let work = match ready.take().filter(|(prepared, _)| prepared == shape) {
-            Some((_, work)) => {
-                work.forward()?;
-                work
+        let words: Vec<&str> = line.split(' ').collect();
+        let answer = match words[..] {
+            ["describe"] => json!({"versions": {"candle": version()}}),
+            ["prepare", dtype, classes, rows, file, sample] => {
+                drop(ready.take()); // gives its memory back
+                let work = Work::new(dtype, classes.parse()?, rows.parse()?, file)?;
+                let sample = sample.split(',').map(str::parse);
+                let answer = work.outcome(&sample.collect::<std::result::Result<Vec<_>, _>>()?)?;
+                ready = Some(work);
+                answer
             }
-            None => {
-                let work = Work::new(shape)?;
-                WORKS.iter().try_for_each(|(_, run)| run(&work))?;
-                work
+            ["time", repeats] => {
+                ready.as_ref().ok_or("nothing is prepared")?.time(repeats.parse()?)?
             }
+            _ => return Err(format!("{line:?} is no request").into()),
         };
-        let mut answer = Map::new();
-        for (name, run) in WORKS {
-            let times = (0..repeats.parse()?).map(|_| seconds(|| run(&work)));
-            answer.insert(name.into(), json!(times.collect::<Result<Vec<f64>>>()?));
-        }
-        println!("{}", json!(answer));
-        ready = Some((shape.to_owned(), work));
+        println!("{answer}");
     }
     Ok(())
 }
 
-fn seconds(work: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let start = Instant::now();
-    work()?;
-    Ok(start.elapsed().as_secs_f64())
+/// As the manifest demands it.
+fn version() -> Option<&'static str> {
+    let mut lines = include_str!("../Cargo.toml").lines();
+    let demanded = lines.find_map(|line| line.strip_prefix("candle-core = \"="))?;
+    demanded.strip_suffix('"')
 }
 
 struct Work {
+    dtype: String,
     logits: Var,
     targets: Tensor,
 }
 
 impl Work {
-    fn new(shape: &str) -> std::result::Result<Work, Failure> {
-        let [dtype, classes, rows] = shape.split(' ').collect::<Vec<_>>()[..] else {
-            return Err(format!("{shape:?} is no shape").into());
-        };
-        let dtype = match dtype {
+    fn new(
+        name: &str,
+        classes: usize,
+        rows: usize,
+        file: &str,
+    ) -> std::result::Result<Work, Failure> {
+        let dtype = match name {
             "f32" => DType::F32,
             "bf16" => DType::BF16,
             _ => DType::F16,
         };
-        let (classes, rows): (usize, usize) = (classes.parse()?, rows.parse()?);
-        let logits = Tensor::randn(0f32, 3.0, (rows, classes), &Device::Cpu)?.to_dtype(dtype)?;
+        let period = std::fs::read(file)?;
+        let bytes = rows * classes * dtype.size_in_bytes();
+        let repeated: Vec<u8> = period.iter().copied().cycle().take(bytes).collect();
+        let logits = Tensor::from_raw_buffer(&repeated, dtype, &[rows, classes], &Device::Cpu)?;
         let targets =
             Tensor::from_iter((0..rows).map(|row| (row * 7919 % classes) as u32), &Device::Cpu)?;
-        Ok(Work { logits: Var::from_tensor(&logits)?, targets })
+        Ok(Work { dtype: name.into(), logits: Var::from_tensor(&logits)?, targets })
     }
 
-    fn forward(&self) -> Result<()> {
-        cross_entropy(&self.logits.detach(), &self.targets).map(drop)
+    /// The loss, and the gradient if it is wanted.
+    fn run(&self, mode: &str) -> Result<(Tensor, Option<Tensor>)> {
+        if mode == "forward" {
+            return Ok((cross_entropy(&self.logits.detach(), &self.targets)?, None));
+        }
+        let loss = cross_entropy(&self.logits, &self.targets)?;
+        let gradient = loss.backward()?.remove(&self.logits);
+        Ok((loss, gradient))
     }
 
-    fn fused(&self) -> Result<()> {
-        cross_entropy(&self.logits, &self.targets)?.backward().map(drop)
+    fn outcome(&self, sample: &[usize]) -> Result<Value> {
+        let mut answer = Map::new();
+        for mode in MODES {
+            let (loss, gradient) = self.run(mode)?;
+            let row = |gradient: &Tensor, row: &usize| {
+                gradient.get(*row)?.to_dtype(DType::F64)?.to_vec1::<f64>()
+            };
+            let rows = |gradient: Tensor| {
+                sample.iter().map(|index| row(&gradient, index)).collect::<Result<Vec<_>>>()
+            };
+            let told = json!({
+                "contender": "candle",
+                "mode": mode,
+                "kernel": null,
+                "loss": loss.to_dtype(DType::F64)?.to_scalar::<f64>()?,
+                "loss_type": self.dtype,
+                "gradient": gradient.map(rows).transpose()?,
+            });
+            answer.insert(format!("candle {mode}"), told);
+        }
+        Ok(answer.into())
+    }
+
+    fn time(&self, repeats: usize) -> Result<Value> {
+        self.run(MODES[0])?;
+        let mut answer = Map::new();
+        for mode in MODES {
+            let times = (0..repeats).map(|_| {
+                let start = Instant::now();
+                self.run(mode)?;
+                Ok(start.elapsed().as_secs_f64())
+            });
+            answer.insert(format!("candle {mode}"), json!(times.collect::<Result<Vec<_>>>()?));
+        }
+        Ok(answer.into())
     }
 }
