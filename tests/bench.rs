@@ -2,6 +2,8 @@
 #![cfg(feature = "cli")]
 
 mod common;
+#[path = "common/report.rs"]
+mod report;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -10,25 +12,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_xent");
-const SCHEMA: &str = include_str!("../benches/report.schema.json");
 
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
-}
-
-/// A report, which has the documented form.
-fn report(file: &Path) -> Value {
-    let report: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
-    let errors: Vec<String> = jsonschema::validator_for(&schema)
-        .unwrap()
-        .iter_errors(&report)
-        .map(|error| format!("{}: {error}", error.instance_path()))
-        .collect();
-    assert!(errors.is_empty(), "{errors:#?}");
-    report
 }
 
 fn number(value: &Value) -> f64 {
@@ -86,7 +74,7 @@ fn quick_measures_checks_and_draws_on_the_cpu() {
         .arg(&output);
     let (status, out, err) = run(&mut command);
     assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
-    let report = report(&output.join("bench.json"));
+    let report = report::read(&output.join("bench.json"));
     assert_sane(&report);
     assert_eq!(report["results"].as_array().unwrap().len(), 2 * 3 * 4);
     assert_eq!(report["device"]["kind"], "cpu");
@@ -117,7 +105,7 @@ fn every_option_is_measured_and_right() {
     command.args(["--classes", "1,257", "--rows", "1,70", "--output"]).arg(folder.path());
     let (status, out, err) = run(&mut command);
     assert_eq!((status, err.as_str()), (Some(0), ""), "{out}");
-    let report = report(&folder.path().join("bench.json"));
+    let report = report::read(&folder.path().join("bench.json"));
     let results = report["results"].as_array().unwrap();
     assert_eq!(results.len(), 9 * 2 * 2 * 3 * 4);
     for option in ["none", "label smoothing", "ignore index", "z-loss", "probabilities"] {
@@ -133,7 +121,7 @@ fn speed_ups_are_drawn_of_reports_that_have_peers() {
         .args(["bench", "--device", "cpu", "--rounds", "1", "--modes", "fused", "--types", "bf16"]);
     command.args(["--classes", "100,200", "--rows", "8", "--output"]).arg(folder.path());
     assert_eq!(run(&mut command).0, Some(0));
-    let mut report = report(&folder.path().join("bench.json"));
+    let mut report = report::read(&folder.path().join("bench.json"));
     let results = report["results"].as_array_mut().unwrap();
     for mut result in results.clone() {
         result["contender"] = "slow".into();
@@ -203,7 +191,7 @@ fn quick_measures_checks_and_draws_on_a_simulated_gpu() {
     command.args(["--rows", "2", "--modes", "fused,in-place", "--output"]).arg(&output);
     let (status, out, err) = run(&mut command);
     assert_eq!(status, Some(0), "{out}{err}");
-    let report = report(&output.join("bench.json"));
+    let report = report::read(&output.join("bench.json"));
     assert_sane(&report);
     assert_eq!(report["device"]["kind"], "cuda");
     assert_eq!(report["device"]["compute_capability"], "9.0");

@@ -3,6 +3,8 @@
 
 mod c;
 mod common;
+#[path = "common/report.rs"]
+mod report;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -91,16 +93,9 @@ impl Run {
 
     /// What it saved, which is of the form that is documented.
     fn report(&self) -> Value {
-        let text = std::fs::read_to_string(self.file("peers.json"));
-        let errors = String::from_utf8_lossy(&self.output.stderr);
-        let report: Value = serde_json::from_str(&text.expect(&errors)).unwrap();
-        let schema = include_str!("../benches/report.schema.json");
-        let schema: Value = serde_json::from_str(schema).unwrap();
-        let validator = jsonschema::draft202012::new(&schema).unwrap();
-        let wrong: Vec<String> =
-            validator.iter_errors(&report).map(|e| format!("{}: {e}", e.instance_path())).collect();
-        assert!(wrong.is_empty(), "{wrong:#?}");
-        report
+        let file = self.file("peers.json");
+        assert!(file.exists(), "{}", String::from_utf8_lossy(&self.output.stderr));
+        report::read(&file)
     }
 }
 

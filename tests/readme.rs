@@ -4,6 +4,9 @@
 //! XENT_UPDATE_README=1 cargo test --test readme
 //! ```
 
+#[path = "common/report.rs"]
+mod report;
+
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -31,9 +34,11 @@ const PEERS: [(&str, &str); 8] = [
 /// Of loss and gradient: the library's time by that of a copy, and the peers' by the library's.
 fn table(report: &Value) -> String {
     let results = report["results"].as_array().unwrap();
-    let fused = || results.iter().filter(|result| result["mode"] == "fused" && result["wrong"].is_null());
+    let fused =
+        || results.iter().filter(|result| result["mode"] == "fused" && result["wrong"].is_null());
     let seconds = |result: &Value| result["seconds"]["median"].as_f64().unwrap();
-    let by = |contender: &'static str| fused().filter(move |result| result["contender"] == contender);
+    let by =
+        |contender: &'static str| fused().filter(move |result| result["contender"] == contender);
     let peers: Vec<_> = PEERS.into_iter().filter(|(peer, _)| by(peer).next().is_some()).collect();
     let mut table = String::from("| type | classes | rows | xent / copy |");
     peers.iter().for_each(|(_, name)| write!(table, " {name} |").unwrap());
@@ -68,8 +73,7 @@ fn with_tables(text: &str) -> String {
     for part in parts {
         let (name, rest) = part.split_once(NAMED).expect(NAMED);
         let (_, after) = rest.split_once(END).expect(END);
-        let report = std::fs::read_to_string(Path::new(ROOT).join(name)).expect(name);
-        let report: Value = serde_json::from_str(&report).expect(name);
+        let report = report::read(&Path::new(ROOT).join(name));
         made += &format!("{BEGIN}{name}{NAMED}{}{END}{after}", table(&report));
     }
     made
@@ -85,6 +89,17 @@ fn its_tables_are_those_of_the_results() {
         return std::fs::write(file, made).unwrap();
     }
     assert_eq!(text, made, "run: XENT_UPDATE_README=1 cargo test --test readme");
+}
+
+#[test]
+fn all_results_have_the_documented_form() {
+    let folders = std::fs::read_dir(Path::new(ROOT).join("benches/results")).unwrap();
+    for folder in folders.map(|folder| folder.unwrap().path()).filter(|path| path.is_dir()) {
+        let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        for file in files.filter(|file| file.extension().is_some_and(|name| name == "json")) {
+            report::read(&file);
+        }
+    }
 }
 
 #[test]
