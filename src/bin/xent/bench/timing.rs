@@ -33,21 +33,21 @@ impl Times {
         contenders: &mut [Box<dyn Contender + '_>],
         rounds: usize,
     ) -> Result<Times> {
-        let (cell, sets) = (buffers.cell, buffers.sets.len());
+        let sets = buffers.sets.len();
         let mut times = Times {
             copy: vec![],
             contenders: contenders.iter().map(|_| vec![]).collect(),
-            copied: 2 * cell.size(),
+            copied: 2 * buffers.cell.size(),
         };
         for round in 0..=rounds {
             for turn in 0..=contenders.len() {
                 match (round + turn) % (contenders.len() + 1) {
                     0 => {
-                        let copy = &mut |set: usize| {
-                            let (logits, gradient) = &buffers.sets[set];
+                        let copy = &mut |call: usize| {
+                            let (logits, gradient) = &buffers.sets[call % sets];
                             machine.copy(logits, gradient)
                         };
-                        times.copy.push(machine.time(sets, times.copied, copy)?.device);
+                        times.copy.push(machine.time(machine.calls(sets), copy)?.device);
                     }
                     number => {
                         let contender = &mut contenders[number - 1];
@@ -88,19 +88,19 @@ impl Times {
     }
 }
 
-/// One call for each set of buffers, after what a run in place overwrites was restored.
+/// Calls on each set of buffers, after what a run in place overwrites was restored. Where it has a set
+/// several times, the later runs find a gradient in the place of logits.
 fn pass(
     machine: &dyn Machine,
     buffers: &Buffers,
     contender: &mut dyn Contender,
 ) -> Result<Seconds> {
-    let cell = buffers.cell;
+    let sets = &buffers.sets;
     if contender.mode() == Mode::InPlace {
-        buffers.sets.iter().try_for_each(|(logits, both)| machine.copy(logits, both))?;
+        sets.iter().try_for_each(|(logits, both)| machine.copy(logits, both))?;
     }
-    let bytes = cell.bytes(contender.mode());
-    machine.time(buffers.sets.len(), bytes, &mut |set| {
-        let rows = 0..cell.rows;
+    machine.time(machine.calls(sets.len()), &mut |call| {
+        let (set, rows) = (call % sets.len(), 0..buffers.cell.rows);
         let call = Call { buffers, set, rows, denominator: None, stream: machine.stream() };
         Ok(contender.run(&call)?)
     })
@@ -113,7 +113,7 @@ pub fn empty_call(
     contender: &mut dyn Contender,
 ) -> Result<f64> {
     const CALLS: usize = 1000;
-    let seconds = machine.time(CALLS, 0, &mut |_| {
+    let seconds = machine.time(CALLS, &mut |_| {
         let call =
             Call { buffers, set: 0, rows: 0..0, denominator: None, stream: machine.stream() };
         Ok(contender.run(&call)?)

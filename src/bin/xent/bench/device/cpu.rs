@@ -104,7 +104,11 @@ impl Machine for Cpu {
         Ok(())
     }
 
-    fn time(&self, calls: usize, _bytes: usize, call: &mut Run<'_>) -> Result<Seconds> {
+    fn calls(&self, sets: usize) -> usize {
+        sets
+    }
+
+    fn time(&self, calls: usize, call: &mut Run<'_>) -> Result<Seconds> {
         let start = Instant::now();
         (0..calls).try_for_each(call)?;
         Ok(Seconds { device: start.elapsed().as_secs_f64() / calls as f64, host: None })

@@ -16,8 +16,8 @@ use xent::{Context, Stream};
 
 use super::{Block, Machine, Result, Run, Seconds, report};
 
-/// Calls that move fewer bytes are replayed from a graph: launching them would take longer.
-const LARGE: usize = 64 << 20;
+/// The fewest calls between two events, which take a few microseconds themselves.
+const CALLS: usize = 10;
 
 pub struct Gpu {
     context: Context,
@@ -36,15 +36,6 @@ impl Gpu {
 
     fn attribute(&self, attribute: Attribute) -> Option<usize> {
         self.cuda.attribute(attribute).ok().and_then(|value| usize::try_from(value).ok())
-    }
-
-    /// Seconds between before and after some work on the stream.
-    fn between_events(&self, work: impl FnOnce() -> Result<()>) -> Result<f64> {
-        let [start, end] = &self.events;
-        start.record(&self.stream)?;
-        work()?;
-        end.record(&self.stream)?;
-        Ok(f64::from(start.elapsed_ms(end)?) / 1e3)
     }
 }
 
@@ -131,29 +122,28 @@ impl Machine for Gpu {
         Ok(unsafe { result::memcpy_dtod_async(pointer(to), pointer(from), from.size, stream) }?)
     }
 
-    fn time(&self, calls: usize, bytes: usize, call: &mut Run<'_>) -> Result<Seconds> {
-        let mut host = 0.0;
-        let mut direct = || {
-            let start = Instant::now();
-            (0..calls).try_for_each(&mut *call)?;
-            host = start.elapsed().as_secs_f64();
-            Ok(())
-        };
-        let device = if bytes < LARGE {
-            self.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
-            let captured = direct();
-            let graph = self.stream.end_capture(CUgraphInstantiate_flags(0))?;
-            captured?;
-            let graph = graph.ok_or("nothing was captured")?;
-            graph.upload()?;
-            let seconds = self.between_events(|| Ok(graph.launch()?))?;
-            direct()?; // for the time of the host
-            seconds
-        } else {
-            self.between_events(direct)?
-        };
-        let each = |seconds: f64| seconds / calls as f64;
-        Ok(Seconds { device: each(device), host: Some(each(host)) })
+    fn calls(&self, sets: usize) -> usize {
+        sets.max(CALLS)
+    }
+
+    /// Replays a graph of the calls, which wait neither for the calling thread nor to be launched.
+    fn time(&self, calls: usize, call: &mut Run<'_>) -> Result<Seconds> {
+        self.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
+        let captured = (0..calls).try_for_each(&mut *call);
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0))?;
+        captured?;
+        let graph = graph.ok_or("nothing was captured")?;
+        graph.upload()?;
+        let [start, end] = &self.events;
+        start.record(&self.stream)?;
+        graph.launch()?;
+        end.record(&self.stream)?;
+        let device = f64::from(start.elapsed_ms(end)?) / 1e3;
+        let start = Instant::now();
+        (0..calls).try_for_each(call)?;
+        let host = start.elapsed().as_secs_f64();
+        self.stream.synchronize()?;
+        Ok(Seconds { device: device / calls as f64, host: Some(host / calls as f64) })
     }
 }
 

@@ -39,8 +39,11 @@ pub trait Machine {
     /// Copies a block to one of the same size, as fast as the device can.
     fn copy(&self, from: &Block, to: &Block) -> Result<()>;
 
-    /// Times so many calls, which move so many bytes each.
-    fn time(&self, calls: usize, bytes: usize, call: &mut Run<'_>) -> Result<Seconds>;
+    /// How many calls are timed together, on so many sets of buffers in turn.
+    fn calls(&self, sets: usize) -> usize;
+
+    /// Times so many calls together.
+    fn time(&self, calls: usize, call: &mut Run<'_>) -> Result<Seconds>;
 
     fn block_of(&self, bytes: &[u8]) -> Result<Block> {
         let block = self.allocate(bytes.len())?;
