@@ -53,6 +53,17 @@ impl StandIn {
         self.call("xent_sim_leaks", None)
     }
 
+    /// Instructions that threads executed so far, and those of them for the special function unit.
+    pub fn executed(self) -> (u64, u64) {
+        let mut approximations = 0;
+        // SAFETY: writes an integer.
+        let instructions = unsafe {
+            type Executed = unsafe extern "C" fn(*mut u64) -> u64;
+            self.0.get::<Executed>("xent_sim_executed").unwrap()(&mut approximations)
+        };
+        (instructions, approximations)
+    }
+
     /// The summary: counts of calls, then faults, violations and leaks.
     pub fn report(self) -> String {
         let mut bytes = vec![0u8; 1 << 16];

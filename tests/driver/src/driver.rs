@@ -43,6 +43,8 @@ pub(crate) struct Driver {
     /// Host memory that the driver gave out, by address, with its context.
     pub pinned: BTreeMap<u64, (Handle, Pages)>,
     pub queue: Queue,
+    /// What all kernels executed.
+    pub executed: Executed,
     /// What was destroyed because its context was.
     pub left: Vec<String>,
     /// Contexts on threads' stacks belong to one life.
@@ -52,6 +54,14 @@ pub(crate) struct Driver {
     initialised: bool,
     /// Whether stream 0 is the thread's, in this call.
     pub per_thread: bool,
+}
+
+/// Instructions of single threads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Executed {
+    pub instructions: u64,
+    /// Those of the special function unit.
+    pub approximations: u64,
 }
 
 /// When a call may be made, and what an injected failure does to it.
@@ -136,6 +146,7 @@ impl Driver {
             allocations: BTreeMap::new(),
             pinned: BTreeMap::new(),
             queue: Queue::new(config.seed),
+            executed: Executed::default(),
             left: Vec::new(),
             life: LIVES.fetch_add(1, Ordering::Relaxed),
             log: Log::open(&config),

@@ -127,6 +127,8 @@ impl Driver {
         match launch.run(&kernel.image, memory) {
             Ok(stats) => {
                 self.queue.clock += stats.instructions as f64 / 1000.0;
+                self.executed.instructions += stats.lane_instructions;
+                self.executed.approximations += stats.mufu;
                 Ok(())
             }
             Err(error) => {

@@ -78,3 +78,13 @@ pub unsafe extern "C" fn xent_sim_report(buffer: *mut c_char, bytes: usize) -> u
 pub unsafe extern "C" fn xent_sim_pending() -> u64 {
     lock().queue.pending() as u64
 }
+
+/// How many PTX instructions the threads of all kernels have executed, and how many of these are for the
+/// special function unit.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn xent_sim_executed(approximations: *mut u64) -> u64 {
+    let executed = lock().executed;
+    // SAFETY: the caller's promise.
+    unsafe { approximations.write(executed.approximations) };
+    executed.instructions
+}
