@@ -19,17 +19,15 @@
 //! the last rounding is 2^-24. Without a fused multiply-add it is 1.7 * 2^-24, and 1.9 * 2^-24 where
 //! |L x| comes near to [`MAX_EXPONENT`]. Results below 2^-126 are subnormal or 0; the reference's is
 //! [`HEADROOM`] above 1.
-//!
-//! # The soft cap
-//!
-//! z is off by at most 2.1 * 2^-24 relative, dz/dx by 4.6 * 2^-24, of which the rounding of k is 2^-24;
-//! without a fused multiply-add z is off by 2.7 * 2^-24. This was measured on a dense sample.
 
 use std::f64::consts::LOG2_E;
 
 use super::simd::Simd;
 
 pub(super) mod log;
+mod soft_cap;
+
+pub(super) use soft_cap::SoftCap;
 
 /// The largest |reference|: beyond it, n would be too far from L x.
 pub(super) const MAX_EXPONENT: f32 = 524_288.0; // 2^19
@@ -162,128 +160,6 @@ fn horner<S: Simd, const N: usize>(s: S, p: &mut [S::V; N], r: &[S::V; N], c: f3
 
 /// 2^-HEADROOM.
 const HEAD: f32 = 1.0 / (1u64 << HEADROOM) as f32;
-
-/// tanh(y) / y - 1 = y^2 (t1 + y^2 (t2 + ...)), t6 first: the smallest largest relative error of tanh
-/// up to [`TANH_LIMIT`], 2^-26.9.
-const TANH: [f64; 6] = [
-    1.440_028_3e-3,
-    -7.142_535_4e-3,
-    2.112_089e-2,
-    -5.379_640_3e-2,
-    1.333_147_9e-1,
-    -3.333_326_6e-1,
-];
-
-/// Where the two formulas for tanh err about as much.
-const TANH_LIMIT: f64 = 0.85;
-
-/// z = c tanh(k x / c) and dz/dx, for a cap c and a scale k.
-///
-/// With E = e^(-2|k x / c|) and q = E / (1 + E), |z| = c - 2c q and dz/dx = 4 k q (1 - q). Where that
-/// would cancel, z is k x (1 + h) with a polynomial h of x^2.
-#[derive(Clone, Copy)]
-pub(super) struct SoftCap<S: Simd> {
-    exponential: Exponential<S>,
-    /// The -|x| from which z is k x (1 + h).
-    limit: S::V,
-    /// A power of 2 near |k / c|.
-    unit: S::V,
-    /// k h of x times the unit, but for its last summand: it completes k, which is an `f32`.
-    polynomial: [S::V; TANH.len()],
-    rest: S::V,
-    scale: S::V,
-    cap: S::V,
-    twice: S::V,
-    /// 4 k 2^-HEADROOM, or without the power where that would be too small for an `f32`.
-    slope: Factor2<S>,
-    /// The power then, else 1.
-    lower: S::V,
-}
-
-/// A [`Factor`] in vectors.
-#[derive(Clone, Copy)]
-struct Factor2<S: Simd> {
-    high: S::V,
-    low: S::V,
-}
-
-impl<S: Simd> SoftCap<S> {
-    /// `factor` is 2 |k| / c log2(e), between 2^-100 and 2^100.
-    #[inline(always)]
-    pub fn new(s: S, factor: Factor, cap: f32, scale: f64) -> Self {
-        let lower = if scale.abs() < f64::from(HEAD) { HEAD } else { 1.0 };
-        let slope = Factor::new(4.0 * scale * f64::from(HEAD / lower));
-        let inner = (f64::from(factor.high) + f64::from(factor.low)) / (2.0 * LOG2_E);
-        let unit = f64::from_bits(inner.to_bits() & 0xfff0_0000_0000_0000);
-        let magnitude = inner * f64::from(cap); // |k|, as the exponential has it
-        let mut polynomial = [s.splat(0.0); TANH.len()];
-        let mut power = magnitude;
-        for (c, t) in polynomial.iter_mut().zip(TANH).rev() {
-            power *= (inner / unit) * (inner / unit);
-            *c = s.splat((t * power) as f32);
-        }
-        SoftCap {
-            exponential: Exponential::new(s, factor, 0.0),
-            limit: s.splat((-TANH_LIMIT / inner) as f32),
-            unit: s.splat(unit as f32),
-            polynomial,
-            rest: s.splat((magnitude - f64::from(magnitude as f32)) as f32),
-            scale: s.splat(magnitude as f32),
-            cap: s.splat(cap),
-            twice: s.splat(-2.0 * HEAD * cap),
-            slope: Factor2 { high: s.splat(slope.high), low: s.splat(slope.low) },
-            lower: s.splat(lower),
-        }
-    }
-
-    /// z with the sign of x, and dz/dx; two registers at a time, as of exponentials.
-    #[inline(always)]
-    pub fn block(&self, s: S, mut x: S::Block) -> (S::Block, S::Block) {
-        let mut slope = x;
-        let slopes = slope.as_mut().as_chunks_mut::<2>().0;
-        for (x, slope) in x.as_mut().as_chunks_mut::<2>().0.iter_mut().zip(slopes) {
-            (*x, *slope) = self.each(s, *x);
-        }
-        (x, slope)
-    }
-
-    #[inline(always)]
-    fn each<const N: usize>(&self, s: S, x: [S::V; N]) -> ([S::V; N], [S::V; N]) {
-        let one = s.splat(1.0);
-        let mut lower = x;
-        for lower in &mut lower {
-            *lower = s.copysign(*lower, s.splat(-1.0)); // -|x|
-        }
-        let mut q = self.exponential.each(s, lower);
-        for q in &mut q {
-            *q = s.div(*q, s.mul_add(*q, s.splat(HEAD), one));
-        }
-        let mut slope = q;
-        for (slope, q) in slope.iter_mut().zip(&q) {
-            let first = s.mul_add(*q, self.slope.high, s.mul(*q, self.slope.low));
-            *slope = s.mul_add(first, s.mul(*q, s.splat(-HEAD)), first); // 4 k q (1 - q)
-            *slope = s.mul(*slope, self.lower);
-        }
-
-        let (mut y2, mut h) = (x, [self.polynomial[0]; N]);
-        for y2 in &mut y2 {
-            let y = s.mul(*y2, self.unit);
-            *y2 = s.mul(y, y);
-        }
-        for &c in self.polynomial[1..].iter().chain([&self.rest]) {
-            for (h, y2) in h.iter_mut().zip(&y2) {
-                *h = s.mul_add(*h, *y2, c);
-            }
-        }
-        let mut z = x;
-        for n in 0..N {
-            let near = s.mul_add(x[n], self.scale, s.mul(x[n], h[n]));
-            let far = s.copysign(s.mul_add(q[n], self.twice, self.cap), x[n]);
-            z[n] = s.if_equal(s.max(self.limit, lower[n]), lower[n], near, far);
-        }
-        (z, slope)
-    }
-}
 
 /// log(1 + s) for a finite s >= 0, to 2^-39 relative: measured on every `f32`. Of others some number.
 ///

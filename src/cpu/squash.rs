@@ -6,6 +6,7 @@
 use std::f64::consts::LOG2_E;
 use std::slice;
 
+use super::chunk;
 use super::math::{Exponential, Factor, MAX_ABOVE, MAX_EXPONENT, ROUND, SoftCap};
 use super::simd::{LANES, Lanes, Simd, Vectorised};
 use crate::Problem;
@@ -26,11 +27,16 @@ pub(super) struct Squash {
     limit: f32,
 }
 
+/// The exponent of the largest slope that there may be: times what exponentials may be, it is finite.
+const STEEPEST: i32 = 30;
+
 #[derive(Clone, Copy, Debug)]
 struct Cap {
     cap: f32,
     /// 2 |k| / c log2(e), over the power.
     factor: Factor,
+    /// What slopes are multiplied by, a power of 2 up to |k|: small ones of a large k are normal then.
+    steepest: f32,
 }
 
 impl Squash {
@@ -45,6 +51,7 @@ impl Squash {
         let cap = problem.softcap.map(|cap| Cap {
             cap: cap as f32,
             factor: Factor::new(2.0 * LOG2_E * steepness / power),
+            steepest: 2f64.powi((scale.abs().log2() as i32).clamp(0, STEEPEST)) as f32,
         });
         let unit = if cap.is_some() { 1.0 } else { steepness / power };
         let factor = Factor::new(unit * LOG2_E);
@@ -72,7 +79,8 @@ impl Squash {
         shift == 0.0 && self.is_plain() && !self.flips()
     }
 
-    /// Replaces oriented x by y less a shift, and with a cap writes dz/dx.
+    /// Replaces oriented x by y less a shift, and with a cap writes dz/dx over
+    /// [`Squash::constant_slope`].
     #[inline(always)]
     pub fn apply<S: Simd>(&self, s: S, shift: f32, x: &mut [Lanes], slope: &mut [Lanes]) {
         s.call(Apply { squash: self, shift, x, slope });
@@ -142,12 +150,12 @@ impl Squash {
         y * self.factor.high <= reference + MAX_ABOVE
     }
 
-    /// dz/dx where it is the same for every logit; 1 where [`Squash::apply`] gives it.
+    /// dz/dx, or that over what [`Squash::apply`] gives.
     pub fn constant_slope(&self) -> f64 {
-        if self.has_slopes() { 1.0 } else { self.scale }
+        self.scale / self.cap.map_or(1.0, |cap| cap.steepest.into())
     }
 
-    /// Whether [`Squash::apply`] gives the slope.
+    /// Whether dz/dx differs between logits.
     pub fn has_slopes(&self) -> bool {
         self.cap.is_some()
     }
@@ -172,9 +180,8 @@ impl Vectorised for Apply<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Apply { squash, shift, x, slope } = self;
-        let power = s.splat(squash.power);
-        let Some(Cap { cap, factor }) = squash.cap else {
-            let shift = s.splat(shift);
+        let Some(Cap { cap, factor, steepest }) = squash.cap else {
+            let (shift, power) = (s.splat(shift), s.splat(squash.power));
             for lanes in x {
                 let mut block = s.load(&lanes.0);
                 for v in block.as_mut() {
@@ -184,13 +191,12 @@ impl Vectorised for Apply<'_> {
             }
             return;
         };
-        let (shift, softcap) = (s.splat(shift), SoftCap::new(s, factor, cap, squash.scale));
+        if squash.power != 1.0 {
+            chunk::scale(s, squash.power, x);
+        }
+        let (shift, softcap) = (s.splat(shift), SoftCap::new(s, factor, cap, steepest));
         for (lanes, slope) in x.iter_mut().zip(slope) {
-            let mut x = s.load(&lanes.0);
-            for v in x.as_mut() {
-                *v = s.mul(*v, power);
-            }
-            let (mut z, derivative) = softcap.block(s, x);
+            let (mut z, derivative) = softcap.block(s, s.load(&lanes.0));
             for v in z.as_mut() {
                 *v = s.sub(*v, shift);
             }
