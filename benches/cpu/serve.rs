@@ -33,11 +33,11 @@ pub fn serve(crew: &Crew) {
 
 /// The seconds of each repeat, by limit. Others were asked in between, so one runs before.
 fn time(crew: &Crew, [from, to]: &mut [Buffer; 2], repeats: usize) -> Value {
-    limits::read(crew, from.lines());
+    limits::read(&crew.pool, from.lines());
     let (mut read, mut copy) = (Vec::new(), Vec::new());
     for _ in 0..repeats {
-        read.push(seconds(|| limits::read(crew, from.lines())));
-        copy.push(seconds(|| limits::copy(crew, from.lines(), to.lines_mut())));
+        read.push(seconds(|| limits::read(&crew.pool, from.lines())));
+        copy.push(seconds(|| limits::copy(&crew.pool, from.lines(), to.lines_mut())));
     }
     json!({ "read": read, "copy": copy })
 }
