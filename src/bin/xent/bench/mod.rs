@@ -18,9 +18,10 @@ mod timing;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::io::Write;
 use std::path::Path;
 use std::time::SystemTime;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use tempfile::{NamedTempFile, TempDir};
 use xent::ContextOptions;
@@ -58,11 +59,11 @@ pub fn bench(arguments: &Arguments) -> Status {
             return Status::Bad;
         }
     };
-    print!("{report}");
     if let Err(error) = save(&report, &arguments.output) {
         return usage(error);
     }
-    println!("written: {}", arguments.output.display());
+    // Whoever stops reading has seen enough.
+    let _ = writeln!(io::stdout(), "{report}written: {}", arguments.output.display());
     match report.results.iter().all(|result| result.wrong.is_none()) {
         true => Status::Good,
         false => Status::Bad,
