@@ -13,10 +13,10 @@ use std::time::Instant;
 use common::foreign::{OwnKernels, OwnStream, Primary, capture, launch};
 use common::job::{Job, problem};
 use common::say;
-use common::simulated::{assert_passes, here_or_elsewhere, this_test};
+use common::simulated::{assert_passes, this_test};
 use cudarc::driver::sys;
 use endurance::work::{Contents, KINDS, Work};
-use endurance::{exponential, extent, far};
+use endurance::{begin, exponential, extent, far};
 use xent::{Context, DType, Error, Outputs, Plan, Problem, Reduction, Result, Stream, Tensor};
 
 /// Runs in flight at once, each on a stream of its own with buffers and a workspace of its own.
@@ -24,9 +24,7 @@ const STREAMS: usize = 8;
 
 #[test]
 fn runs_on_many_streams_give_the_same_bits() {
-    if !here_or_elsewhere("runs_on_many_streams_give_the_same_bits") {
-        return;
-    }
+    let Some(_alone) = begin("runs_on_many_streams_give_the_same_bits") else { return };
     let _primary = Primary::enter(0);
     let context = Context::auto();
     let streams: [OwnStream; STREAMS] = from_fn(|_| OwnStream::new(1));
@@ -52,9 +50,7 @@ fn runs_on_many_streams_give_the_same_bits() {
 
 #[test]
 fn a_graph_is_replayed_many_times() {
-    if !here_or_elsewhere("a_graph_is_replayed_many_times") {
-        return;
-    }
+    let Some(_alone) = begin("a_graph_is_replayed_many_times") else { return };
     let _primary = Primary::enter(0);
     let context = Context::auto();
     let stream = OwnStream::new(1);
@@ -86,9 +82,7 @@ fn a_graph_is_replayed_many_times() {
 /// A row reads and writes what is its own wherever it is, or another row's numbers show in it.
 #[test]
 fn elements_beyond_2_to_the_31_and_32() {
-    if !here_or_elsewhere("elements_beyond_2_to_the_31_and_32") {
-        return;
-    }
+    let Some(_alone) = begin("elements_beyond_2_to_the_31_and_32") else { return };
     let _primary = Primary::enter(0);
     let context = Context::auto();
     for power in [31, 32] {
@@ -108,9 +102,7 @@ fn elements_beyond_2_to_the_31_and_32() {
 /// These rows are NaN and reported, all others are as they would be.
 #[test]
 fn wrong_targets_among_very_many_rows() {
-    if !here_or_elsewhere("wrong_targets_among_very_many_rows") {
-        return;
-    }
+    let Some(_alone) = begin("wrong_targets_among_very_many_rows") else { return };
     let _primary = Primary::enter(0);
     let context = Context::auto();
     let stream = OwnStream::new(1);
@@ -164,9 +156,7 @@ const LOST: &str = "XENT_TEST_LOST";
 #[test]
 fn a_kernel_that_traps_fails_every_call_after_it() {
     const NAME: &str = "a_kernel_that_traps_fails_every_call_after_it";
-    if !here_or_elsewhere(NAME) {
-        return;
-    }
+    let Some(_alone) = begin(NAME) else { return };
     if std::env::var_os(LOST).is_none() {
         return assert_passes(this_test(NAME).env(LOST, "1"));
     }
@@ -206,9 +196,7 @@ fn a_kernel_that_traps_fails_every_call_after_it() {
 /// The softmax of two classes, one of them 0, is the exponential of the other and a quotient.
 #[test]
 fn the_exponential_of_every_number() {
-    if !here_or_elsewhere("the_exponential_of_every_number") {
-        return;
-    }
+    let Some(_alone) = begin("the_exponential_of_every_number") else { return };
     let _primary = Primary::enter(0);
     let start = Instant::now();
     let found = exponential::scan(&Context::auto(), extent(60_013, 1));
