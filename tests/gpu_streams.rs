@@ -7,11 +7,11 @@ mod common;
 
 use std::ptr::{null_mut, without_provenance_mut};
 
-use common::foreign::{Elements, OwnStream, Primary, lend, set_current};
+use common::foreign::{Elements, OwnStream, Primary, capture, lend, set_current};
 use common::job::{Job, logits, problem, targets};
 use common::simulated::{Machine, assert_passes, here, here_or_elsewhere};
 use common::standin::{StandIn, abort_on_panic, ok};
-use cudarc::driver::sys::{self, CUgraph, CUgraphExec, CUstream};
+use cudarc::driver::sys::{self, CUstream};
 use xent::{Args, BackwardArgs, Context, Denominator, Plan, Reduction, Stream, Workspace};
 
 const ROWS: usize = 6;
@@ -185,21 +185,6 @@ fn scalars_on_the_device_are_read_in_the_order_of_the_stream() {
     }
 }
 
-/// A graph of what is put on a stream meanwhile, instantiated.
-fn capture(stream: &OwnStream, work: impl FnOnce()) -> CUgraphExec {
-    let (mut graph, mut executable): (CUgraph, CUgraphExec) = (null_mut(), null_mut());
-    let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_GLOBAL;
-    // SAFETY: a live stream, and what comes of it.
-    unsafe {
-        ok(sys::cuStreamBeginCapture_v2(stream.0, mode));
-        work();
-        ok(sys::cuStreamEndCapture(stream.0, &mut graph));
-        ok(sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0));
-        ok(sys::cuGraphDestroy(graph));
-    }
-    executable
-}
-
 #[test]
 fn a_captured_run_is_replayed_with_new_contents() {
     if !in_several_orders("a_captured_run_is_replayed_with_new_contents") {
@@ -223,7 +208,7 @@ fn a_captured_run_is_replayed_with_new_contents() {
         let mut stats = Elements::new(&[0f32; 2 * ROWS]);
         let mut gradients = [0, 1].map(|_| Elements::new(&[0f32; ROWS * CLASSES]));
         let [dlogits, separate] = &mut gradients;
-        let executable = capture(&stream, || {
+        let graph = capture(&stream, || {
             let args = Args::new(inputs.view(), classes.view()).loss(loss.view_mut());
             let args = args.stats(stats.view_mut()).dlogits(dlogits.view_mut());
             plan.run(args.stream(stream.lend()), &mut workspace).unwrap();
@@ -238,8 +223,7 @@ fn a_captured_run_is_replayed_with_new_contents() {
             let logits_now = logits(replay, ROWS * CLASSES);
             inputs.write(&logits_now, stream.0);
             classes.write(&classes_now, stream.0);
-            // SAFETY: a live graph.
-            ok(unsafe { sys::cuGraphLaunch(executable, stream.0) });
+            graph.launch(&stream);
             let found = [&loss, &gradients[0], &gradients[1]].map(|x| x.read(stream.0)).concat();
             let there = |tensor: xent::Result<xent::Tensor>| tensor.unwrap().to(&context).unwrap();
             direct.logits = there(xent::Tensor::from_slice(&logits_now, &[ROWS, CLASSES]));
@@ -249,13 +233,11 @@ fn a_captured_run_is_replayed_with_new_contents() {
             let found: Vec<u32> = found.into_iter().map(f32::to_bits).collect();
             assert_eq!(found, direct.found(), "replay {replay}");
         }
-        // SAFETY: made here, not used again.
-        let destroy = || ok(unsafe { sys::cuGraphExecDestroy(executable) });
         if plan_first {
             drop((direct, plan, context));
-            destroy();
+            drop(graph);
         } else {
-            destroy();
+            drop(graph);
             drop((direct, plan, context));
         }
     }

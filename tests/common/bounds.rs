@@ -4,8 +4,8 @@ use xent::Outputs;
 
 use super::case::{Case, Output};
 #[allow(unused_imports)] // each test file uses its part
-pub use super::judge::ulp;
-use super::judge::{Row, RowBounds, judge, scales};
+pub use super::judge::{Quantity, judge, ulp};
+use super::judge::{Row, RowBounds, scales};
 
 /// Holds every output of a run against the reference.
 pub fn check(case: &Case, output: &Output) {

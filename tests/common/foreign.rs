@@ -93,6 +93,38 @@ pub fn lend<'a>(stream: CUstream) -> Stream<'a> {
     unsafe { Stream::from_raw(stream.cast()) }
 }
 
+/// A graph that can be launched.
+pub struct OwnGraph(sys::CUgraphExec);
+
+/// What is put on a stream meanwhile.
+pub fn capture(stream: &OwnStream, work: impl FnOnce()) -> OwnGraph {
+    let (mut graph, mut executable) = (null_mut(), null_mut());
+    let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_GLOBAL;
+    // SAFETY: a live stream, and what comes of it.
+    unsafe {
+        ok(sys::cuStreamBeginCapture_v2(stream.0, mode));
+        work();
+        ok(sys::cuStreamEndCapture(stream.0, &mut graph));
+        ok(sys::cuGraphInstantiateWithFlags(&mut executable, graph, 0));
+        ok(sys::cuGraphDestroy(graph));
+    }
+    OwnGraph(executable)
+}
+
+impl OwnGraph {
+    pub fn launch(&self, stream: &OwnStream) {
+        // SAFETY: both are live.
+        ok(unsafe { sys::cuGraphLaunch(self.0, stream.0) });
+    }
+}
+
+impl Drop for OwnGraph {
+    fn drop(&mut self) {
+        // SAFETY: made here, not used again.
+        ok(unsafe { sys::cuGraphExecDestroy(self.0) });
+    }
+}
+
 /// Elements in memory of a GPU, which the library knows by their address alone.
 pub struct Elements<T> {
     pub address: CUdeviceptr,

@@ -50,7 +50,7 @@ struct InputTensors {
     dloss: Option<Tensor>,
 }
 
-/// Says to the tests of a process that they have the GPU of a [`simulated::Machine`].
+/// Says to the tests of a process that they have a GPU: that of a [`simulated::Machine`], or of the machine.
 const GPU: &str = "XENT_TEST_GPU";
 
 /// Whether the tests of this process run on a GPU.

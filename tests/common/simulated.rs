@@ -72,9 +72,21 @@ impl Machine {
     /// A test of this file, in a process that has the GPU.
     pub fn test(&self, name: &str) -> Command {
         let mut command = self.command(std::env::current_exe().unwrap());
-        command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
+        command.args(alone(name));
         command
     }
+}
+
+/// A test of this file, in another process on the same machine.
+pub fn this_test(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(alone(name));
+    command
+}
+
+/// The arguments that run a test alone.
+fn alone(name: &str) -> [&str; 4] {
+    ["--exact", name, "--nocapture", "--test-threads=1"]
 }
 
 /// Asserts that the command of [`Machine::test`] passed.
