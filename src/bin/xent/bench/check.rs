@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use xent::{DType, Denominator, Reduction};
+use xent::{DType, Reduction};
 
 use super::buffers::{Buffers, Call};
 use super::cell::{Cell, Mode};
@@ -49,8 +49,7 @@ pub struct Expected {
 
 impl Expected {
     pub fn new(inputs: &Inputs) -> Expected {
-        let Denominator::Value(denominator) = inputs.case.denominator else { unreachable!() };
-        let scale = 1.0 / denominator;
+        let scale = 1.0 / inputs.denominator;
         let (case, dtype) = (&inputs.case, inputs.cell.dtype);
         let exact = case.reference();
         let mut alone = case.clone();

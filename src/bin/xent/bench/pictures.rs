@@ -36,27 +36,27 @@ pub fn draw(report: &Report, folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Erro
     let right = report.results.iter().filter(|result| result.seconds.is_some());
     let plain: Vec<&Measured> = right.filter(|result| result.option == "none").collect();
     let mut files = Vec::new();
+    let mut add = |name: String, title: String, what, lines: Vec<Line>| {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let file = folder.join(name);
+        let saved = save(&file, &format!("{title} on {}", report.device.name), what, &lines);
+        files.push(file);
+        saved
+    };
     for mode in [Mode::Forward, Mode::Fused, Mode::Separate, Mode::InPlace] {
         let of_mode: Vec<&Measured> =
             plain.iter().copied().filter(|result| result.mode == mode).collect();
         let name = mode.to_string().replace(' ', "-");
-        let lines = bandwidths(&of_mode);
-        if !lines.is_empty() {
-            let file = folder.join(format!("bandwidth-{name}.svg"));
-            let title = format!("{mode}: bandwidth on {}", report.device.name);
-            save(&file, &title, "GB/s", &lines)?;
-            files.push(file);
-        }
+        let (file, title) = (format!("bandwidth-{name}.svg"), format!("{mode}: bandwidth"));
+        add(file, title, "GB/s", bandwidths(&of_mode))?;
         for dtype in ["f32", "f16", "bf16"] {
             let of_type: Vec<&Measured> =
                 of_mode.iter().copied().filter(|result| result.dtype == dtype).collect();
-            let lines = speed_ups(&of_type);
-            if !lines.is_empty() {
-                let file = folder.join(format!("speed-up-{name}-{dtype}.svg"));
-                let title = format!("{mode}, {dtype}: times of others on {}", report.device.name);
-                save(&file, &title, "time / time of xent", &lines)?;
-                files.push(file);
-            }
+            let file = format!("speed-up-{name}-{dtype}.svg");
+            let title = format!("{mode}, {dtype}: times of others");
+            add(file, title, "time / time of xent", speed_ups(&of_type))?;
         }
     }
     Ok(files)

@@ -9,7 +9,6 @@ use super::device::{self, Block, Machine};
 use super::inputs::{Inputs, numbers};
 use super::measure;
 use super::report::Measured;
-use crate::case::Target;
 use crate::device::Choice;
 
 /// What is wrong.
@@ -26,7 +25,7 @@ enum Bug {
 
 /// The library with a bug.
 struct Wrong<'a> {
-    library: Library,
+    right: Library,
     bug: Bug,
     machine: &'a dyn Machine,
     targets: &'a [i64],
@@ -49,7 +48,7 @@ impl Wrong<'_> {
 
 impl Contender for Wrong<'_> {
     fn mode(&self) -> Mode {
-        self.library.mode()
+        self.right.mode()
     }
 
     fn kernel(&self) -> &str {
@@ -64,7 +63,7 @@ impl Contender for Wrong<'_> {
             Bug::DroppedColumn(dropped) => {
                 let before = self.machine.read(input).unwrap();
                 self.set(input, &cell, f32::NEG_INFINITY, |_, class| class == dropped);
-                self.library.run(call)?;
+                self.right.run(call)?;
                 if self.mode() != Mode::InPlace {
                     self.machine.write(input, &before).unwrap();
                 }
@@ -73,13 +72,12 @@ impl Contender for Wrong<'_> {
             Bug::UnwrittenRow if call.rows.len() > 1 => {
                 let rows = call.rows.start..call.rows.end - 1;
                 let denominator = Some(call.rows.len() as f64);
-                return self.library.run(&Call { rows, denominator, ..call.clone() });
+                return self.right.run(&Call { rows, denominator, ..call.clone() });
             }
-            _ => self.library.run(call)?,
+            _ => self.right.run(call)?,
         }
         if let Bug::ZeroOffTarget = self.bug {
-            let target = |row: usize| self.targets[row % self.targets.len()];
-            let is_off = |row, class| call.rows.contains(&row) && target(row) != class as i64;
+            let is_off = |row, class| call.rows.contains(&row) && self.targets[row] != class as i64;
             self.set(gradient, &cell, 0.0, is_off);
         }
         Ok(())
@@ -91,7 +89,8 @@ fn measured(bug: Bug, mode: Mode, dtype: DType, rows: usize, classes: usize) -> 
     let machine = device::open(Choice::Cpu, 1, ContextOptions::default()).unwrap();
     let cell = Cell { dtype, classes, rows, setting: Setting::None };
     let inputs = Inputs::new(cell, 5);
-    let Target::Classes(targets) = &inputs.case.target else { unreachable!() };
+    let targets = inputs.targets();
+    let targets: Vec<i64> = targets.as_chunks().0.iter().map(|&y| i64::from_ne_bytes(y)).collect();
     let bug = match bug {
         // A class that is no row's target, or the loss would be infinite.
         Bug::DroppedColumn(from) => {
@@ -99,8 +98,8 @@ fn measured(bug: Bug, mode: Mode, dtype: DType, rows: usize, classes: usize) -> 
         }
         bug => bug,
     };
-    let (library, _) = Library::new(machine.context(), &cell, mode).unwrap();
-    let wrong = Wrong { library, bug, machine: machine.as_ref(), targets };
+    let (right, _) = Library::new(machine.context(), &cell, mode).unwrap();
+    let wrong = Wrong { right, bug, machine: machine.as_ref(), targets: &targets };
     measure(machine.as_ref(), &inputs, vec![Box::new(wrong)], 1).unwrap().remove(0)
 }
 
