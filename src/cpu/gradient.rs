@@ -111,7 +111,7 @@ impl Kernel<'_> {
     ) {
         let (row, classes, place) = (made.dlogits, made.columns.len(), kept.place);
         let of = Of::Probabilities { probabilities, mix, terms: made.terms };
-        writer.write_or_wait(s, Waiting { row, place, classes, of }, kept.e);
+        writer.write_or_wait(s, Waiting { row, place, classes, of }, kept);
     }
 
     /// Writes a gradient of kept exponentials, or lets it wait.
@@ -125,10 +125,13 @@ impl Kernel<'_> {
         kept: &Kept,
         writer: &mut Writer,
     ) {
-        let special = self.special(s, &made, class, chunk::get(kept.e, class));
+        let mut special = self.special(s, &made, class, chunk::get(kept.e, class));
+        if let (Some((_, value)), true) = (&mut special, self.squash.has_slopes()) {
+            *value *= chunk::get(kept.slope, class);
+        }
         let (row, classes) = (made.dlogits, made.columns.len());
         let (place, of) = (kept.place, Of::Class { map, special });
-        writer.write_or_wait(s, Waiting { row, place, classes, of }, kept.e);
+        writer.write_or_wait(s, Waiting { row, place, classes, of }, kept);
     }
 
     /// Writes a gradient of logits as they are, without a detour through scratch memory.
@@ -217,12 +220,12 @@ impl Kernel<'_> {
         }
     }
 
-    /// The function from exponentials to the gradient, where it is the same for all classes but that of
-    /// the target.
+    /// The function from exponentials to the gradient before slopes, where it is the same for all classes
+    /// but that of the target.
     fn map(&self, terms: &Terms) -> Option<Affine> {
         let weighted = self.class_weights.is_some() && self.problem.label_smoothing != 0.0;
         let map = Affine { factor: terms.factor[0], term: -terms.of_u[0] };
-        (!weighted && !self.squash.has_slopes()).then_some(map)
+        (!weighted).then_some(map)
     }
 
     /// Writes the same value for every class.

@@ -105,10 +105,12 @@ impl Half<'_> {
         }
     }
 
-    /// The exponentials of a row.
-    pub fn exponentials(&self, place: usize) -> &[Lanes] {
+    /// The exponentials of a row, and the slopes, if they are kept.
+    pub fn of_row(&self, place: usize) -> (&[Lanes], &[Lanes]) {
+        let Shape { blocks, slopes, .. } = self.shape;
+        let len = if slopes { 2 * blocks } else { blocks };
         // SAFETY: as above.
-        unsafe { slice::from_raw_parts(self.place(place), self.shape.blocks) }
+        unsafe { slice::from_raw_parts(self.place(place), len) }.split_at(blocks)
     }
 
     fn place(&self, place: usize) -> *mut Lanes {

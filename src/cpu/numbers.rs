@@ -72,6 +72,28 @@ impl<S: Simd> Numbers<S> for InMemory<'_> {
     }
 }
 
+/// Numbers in memory times slopes.
+pub(super) struct Sloped<'a> {
+    pub numbers: InMemory<'a>,
+    pub slopes: InMemory<'a>,
+}
+
+impl<S: Simd> Numbers<S> for Sloped<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.numbers.len
+    }
+
+    #[inline(always)]
+    fn block(&self, s: S, at: usize) -> S::Block {
+        let (mut block, slopes) = (self.numbers.block(s, at), self.slopes.block(s, at));
+        for (v, slope) in block.as_mut().iter_mut().zip(slopes.as_ref()) {
+            *v = s.mul(*v, *slope);
+        }
+        block
+    }
+}
+
 /// The gradient of exponentials e and probabilities: e factor - u, with u of each probability.
 pub(super) struct Mixed<'a, T> {
     pub e: InMemory<'a>,

@@ -67,7 +67,12 @@ impl Kernel<'_> {
             let x = s.largest(lanes);
             let largest = if sums.is_below(x) { chunk::find(s, y, x) } else { None };
             if shift != 0.0 || !squash.is_plain() {
-                squash.apply(s, shift, y, &mut scratch.slope[..blocks]);
+                let of_chunk = first / LANES..first / LANES + blocks;
+                let slope = match kept {
+                    Some(kept) if squash.has_slopes() => &mut kept.slope[of_chunk],
+                    _ => &mut scratch.slope[..blocks],
+                };
+                squash.apply(s, shift, y, slope);
             }
             if let Some(at) = largest {
                 let to = Largest { x, y: chunk::get(y, at), class: first + at };
@@ -118,9 +123,6 @@ impl Kernel<'_> {
                 Some(kept) => {
                     kept.references[first / COLUMNS] = sums.reference;
                     let blocks = first / LANES..first / LANES + blocks;
-                    if squash.has_slopes() {
-                        kept.slope[blocks.clone()].copy_from_slice(&scratch.slope[..blocks.len()]);
-                    }
                     (&mut kept.e[blocks], Some((&mut scratch.writer, kept.waiting)))
                 }
                 None => (&mut scratch.e[..blocks], None),

@@ -6,10 +6,10 @@
 use half::{bf16, f16};
 
 use super::gradient::Terms;
-use super::keep::Half;
+use super::keep::{Half, Kept};
 use super::medium;
 use super::memory::{Element, Row};
-use super::numbers::{Affine, InMemory, Mix, Mixed, Numbers};
+use super::numbers::{Affine, InMemory, Mix, Mixed, Numbers, Sloped};
 use super::simd::{LANES, Lanes, Line, Simd, Vectorised};
 use super::writer::{Special, Writer};
 use crate::DType;
@@ -67,13 +67,14 @@ impl Queue {
 }
 
 impl Writer<'_> {
-    /// Lets a row wait if it goes past the caches, else writes it; `e` are its exponentials.
+    /// Lets a row wait if it goes past the caches, else writes it.
     #[inline(always)]
-    pub fn write_or_wait<S: Simd>(&mut self, s: S, row: Waiting, e: &[Lanes]) {
+    pub fn write_or_wait<S: Simd>(&mut self, s: S, row: Waiting, kept: &Kept) {
         if self.streams() && row.row.stride == 1 {
             self.waiting.push(row);
         } else {
-            s.call(FromKept { writer: self, row: &row, e, at: 0, blocks: usize::MAX });
+            let kept = (&*kept.e, &*kept.slope);
+            s.call(FromKept { writer: self, row: &row, kept, at: 0, blocks: usize::MAX });
         }
     }
 
@@ -98,8 +99,8 @@ impl Writer<'_> {
     #[inline(always)]
     fn write_blocks<S: Simd>(&mut self, s: S, kept: &Half, blocks: usize) {
         let Some(row) = self.waiting.rows[self.waiting.next] else { return };
-        let (e, at) = (kept.exponentials(row.place), self.waiting.written);
-        let written = s.call(FromKept { writer: self, row: &row, e, at, blocks });
+        let (kept, at) = (kept.of_row(row.place), self.waiting.written);
+        let written = s.call(FromKept { writer: self, row: &row, kept, at, blocks });
         let whole = written == row.classes;
         self.waiting.next += usize::from(whole);
         self.waiting.written = if whole { 0 } else { written };
@@ -110,7 +111,8 @@ impl Writer<'_> {
 struct FromKept<'a, 'b> {
     writer: &'a mut Writer<'b>,
     row: &'a Waiting,
-    e: &'a [Lanes],
+    /// Exponentials, and slopes, if there are any.
+    kept: (&'a [Lanes], &'a [Lanes]),
     at: usize,
     blocks: usize,
 }
@@ -120,10 +122,15 @@ impl Vectorised for FromKept<'_, '_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> usize {
+        let ((e, slopes), classes) = (self.kept, self.row.classes);
         match &self.row.of {
             Of::Class { map, special } => {
-                let numbers = InMemory::mapped(self.e, self.row.classes, *map);
-                self.write(s, &numbers, *special)
+                let numbers = InMemory::mapped(e, classes, *map);
+                if slopes.is_empty() {
+                    return self.write(s, &numbers, *special);
+                }
+                let slopes = InMemory::new(slopes, classes);
+                self.write(s, &Sloped { numbers, slopes }, *special)
             }
             Of::Probabilities { probabilities, .. } => match probabilities.dtype {
                 DType::F32 => self.write_mixed::<S, f32>(s),
@@ -140,7 +147,8 @@ impl FromKept<'_, '_> {
     fn write_mixed<S: Simd, T: Element>(self, s: S) -> usize {
         let Of::Probabilities { probabilities, mix, terms } = &self.row.of else { return 0 };
         let classes = self.row.classes;
-        let (e, probabilities) = (InMemory::new(self.e, classes), probabilities.packed(0..classes));
+        let e = InMemory::new(self.kept.0, classes);
+        let probabilities = probabilities.packed(0..classes);
         self.write(s, &Mixed::<T> { e, probabilities, mix: *mix, terms }, None)
     }
 
