@@ -37,9 +37,8 @@ pub(in crate::cpu) struct SoftCap<S: Simd> {
     limit: S::V,
     /// A power of 2 near |k / c|.
     unit: S::V,
-    /// |k| h of x times the unit, but for its last summand: it completes |k|, which is an `f32`.
-    polynomial: [S::V; TANH.len()],
-    rest: S::V,
+    /// |k| h of x times the unit. The last summand completes |k|, which is an `f32`.
+    polynomial: [S::V; TANH.len() + 1],
     scale: S::V,
     cap: S::V,
     twice: S::V,
@@ -59,7 +58,8 @@ impl<S: Simd> SoftCap<S> {
         let inner = (f64::from(factor.high) + f64::from(factor.low)) / (2.0 * LOG2_E);
         let unit = power_below(inner);
         let magnitude = inner * f64::from(cap); // |k|, as the exponential has it
-        let mut polynomial = [s.splat(0.0); TANH.len()];
+        let mut polynomial =
+            [s.splat((magnitude - f64::from(magnitude as f32)) as f32); TANH.len() + 1];
         let mut power = magnitude;
         for (c, t) in polynomial.iter_mut().zip(TANH).rev() {
             power *= (inner / unit) * (inner / unit);
@@ -72,7 +72,6 @@ impl<S: Simd> SoftCap<S> {
             limit: s.splat((-LIMIT / inner) as f32),
             unit: s.splat(unit as f32),
             polynomial,
-            rest: s.splat((magnitude - f64::from(magnitude as f32)) as f32),
             scale: s.splat(magnitude as f32),
             cap: s.splat(cap),
             twice: s.splat(-2.0 * HEAD * cap),
@@ -109,9 +108,9 @@ impl<S: Simd> SoftCap<S> {
             let y = s.mul(*y2, self.unit);
             *y2 = s.mul(y, y);
         }
-        for &c in self.polynomial[1..].iter().chain([&self.rest]) {
+        for c in &self.polynomial[1..] {
             for (h, y2) in h.iter_mut().zip(&y2) {
-                *h = s.mul_add(*h, *y2, c);
+                *h = s.mul_add(*h, *y2, *c);
             }
         }
         let (mut z, mut slope) = (x, x);
