@@ -93,7 +93,7 @@
 //! | `XENT_NVRTC` | file or folder of the NVRTC to use, in the place of the search |
 //! | `XENT_CACHE` | folder of compiled kernels, in the place of `~/.cache/xent`; empty: nothing is kept |
 //! | `XENT_KERNELS` | folder of kernels that were compiled ahead, for hosts without NVRTC |
-//! | `XENT_LOG` | 1: a line on stderr for each plan, with its device and kernel |
+//! | `XENT_LOG` | 1: a line on stderr for each plan, with its device, its kernel, and why it is that one |
 //! | `CUDA_FORCE_PTX_JIT` | 1: the driver compiles the kernels from PTX, as it does for all programs |
 //!
 //! # What is computed

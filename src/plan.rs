@@ -69,7 +69,11 @@ impl Plan {
         let plan = Plan { problem: problem.clone(), device: context.device().clone(), runner };
         let (dtype, classes) = (problem.logits, problem.classes);
         let (device, kernel) = (&plan.device, plan.kernel_name());
-        log::line(format_args!("{dtype} logits, {classes} classes, on {device}: {kernel}"));
+        let reason = match &plan.runner {
+            Runner::Cuda(kernels) => kernels.reason(problem),
+            Runner::Cpu(_) => String::new(),
+        };
+        log::line(format_args!("{dtype} logits, {classes} classes, on {device}: {kernel}{reason}"));
         Ok(plan)
     }
 

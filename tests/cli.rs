@@ -44,6 +44,10 @@ fn wrong_usage_is_told_from_wrong_results() {
         &["check", "--device", "cuda:1000"],
         &["check", "--seed", "-1"],
         &["check", "all"],
+        &["explain", "--gpu", "9.0"],
+        &["explain", "--gpu", "9.0:0"],
+        &["explain", "--alignment", "3"],
+        &["explain", "--classes", "0"],
     ] {
         let (status, out, err) = xent(arguments);
         assert_eq!(status, Some(2), "{arguments:?}: {out}{err}");
@@ -51,6 +55,32 @@ fn wrong_usage_is_told_from_wrong_results() {
         assert!(!err.is_empty(), "{arguments:?}");
     }
     assert!(xent(&["check", "--device", "tpu"]).2.contains("expected auto, cpu, cuda or cuda:N"));
+}
+
+/// Of a GPU that is not there, which a machine without any can do.
+#[test]
+#[cfg(target_os = "linux")]
+fn explain_says_why_a_kernel_is_chosen() {
+    let explain = |arguments: &[&str]| {
+        let gpu = ["explain", "--gpu", "9.0:132", "--types", "bf16"];
+        let (status, out, err) = xent(&[&gpu, arguments].concat());
+        assert_eq!((status, &err[..]), (Some(0), ""), "{out}");
+        out
+    };
+    let all = explain(&[]);
+    for part in [
+        "9.0, 132 multiprocessors",
+        "49090 to 65473  read once: a cluster of 4 CTAs of 256 threads with 8 vectors each holds a row",
+        "from 262082  read twice: registers hold rows of up to 524288 bytes",
+        "cluster<bfloat, bfloat, classes, 0, 256, 8, 4>",
+    ] {
+        assert!(all.contains(part), "{part:?} is missing:\n{all}");
+    }
+    let few = explain(&["--classes", "128256", "--rows", "8"]);
+    assert!(few.contains("all 8 rows at the same time"), "{few}");
+    assert_eq!(few.lines().count(), 4, "{few}");
+    let loss = explain(&["--classes", "128256", "--modes", "forward"]);
+    assert!(loss.contains("for its sums alone"), "{loss}");
 }
 
 /// The lines that are the same in every run: all but the last but one, which has the time.

@@ -52,10 +52,12 @@ fn a_gpu_without_clusters() {
     run(&machine, &["layouts", "tensor"], &older);
 }
 
-/// Once for each plan, and only where `XENT_LOG` asks.
+/// And why it is that one: once for each plan, and only where `XENT_LOG` asks.
 #[test]
 fn a_plan_tells_its_kernel() {
     const NAME: &str = "a_plan_tells_its_kernel";
+    const REASON: &str =
+        "read once: a cluster of 4 CTAs of 256 threads with 8 vectors each holds a row";
     if here() {
         let problem = Problem::new(DType::BF16, 50_257).outputs(Outputs::LOSS | Outputs::DLOGITS);
         let plan = Plan::new(&Context::auto(), &problem).unwrap();
@@ -76,7 +78,7 @@ fn a_plan_tells_its_kernel() {
         let told: Vec<&str> = err.lines().filter(|line| line.starts_with("xent: ")).collect();
         assert_eq!(told.len(), lines, "{err}");
         let expected = [
-            format!("xent: bf16 logits, 50257 classes, on CUDA 0: {name}"),
+            format!("xent: bf16 logits, 50257 classes, on CUDA 0: {name}; a row is {REASON}"),
             format!("xent: f32 logits, 3 classes, on CPU: {}", foundation::cpu_kernel()),
         ];
         assert_eq!(told, expected[..lines]);

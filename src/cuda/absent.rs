@@ -58,6 +58,7 @@ pub(crate) mod kernels {
 
     absent! { Kernels:
         name() -> &str;
+        reason(&Problem) -> String;
         workspace_size(&Problem, usize) -> usize;
         allocate(usize) -> Result<Buffer>;
         enter() -> Result<Session<'_>>;

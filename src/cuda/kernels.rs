@@ -45,7 +45,7 @@ pub fn choose(problem: &Problem, gpu: Gpu) -> Vec<Variant> {
     let separate = problem.outputs.contains(Outputs::STATS).then_some(true);
     let mut variants = Vec::new();
     for backward in [Some(false), separate].into_iter().flatten() {
-        variants.push(selection::rows(problem, backward, gpu));
+        variants.push(selection::rows(problem, backward, gpu).variant);
         variants.extend(selection::columns(problem, backward, gpu));
     }
     if separate.is_some() && problem.softcap.is_none() {
@@ -71,6 +71,14 @@ impl Kernels {
     /// The name of the kernel for the rows of a run.
     pub(crate) fn name(&self) -> &str {
         self.own.name(own::FORWARD)
+    }
+
+    /// Why it is that one, where there is a choice: to be read behind its name.
+    pub(crate) fn reason(&self, problem: &Problem) -> String {
+        if !problem.is_fused() {
+            return String::new();
+        }
+        format!("; a row is {}", selection::rows(problem, false, self.primary.gpu()).reason)
     }
 
     /// The bytes of workspace that a run of so many rows needs.

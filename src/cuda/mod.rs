@@ -1,7 +1,8 @@
 //! The CUDA path. Public for the tests and tools of this repository only, and no part of the
 //! crate's API.
 //!
-//! * Which kernels: [`selection`] and [`variant`] from a problem and a GPU; [`columns`] from a call.
+//! * Which kernels: [`selection`] and [`variant`] from a problem and a GPU, with a reason ([`choice`]);
+//!   [`columns`] from a call.
 //! * Their code: [`search`] and [`nvrtc`] find the compiler, [`target`] says what it makes, [`compile`]
 //!   makes it of [`source`], [`cache`] keeps it; [`code`] puts that together. What is in [`stock`] can
 //!   be compiled ahead ([`prebuilt`]). No GPU is needed so far.
@@ -13,6 +14,7 @@ mod around;
 pub mod buffer;
 pub mod cache;
 mod cast;
+pub mod choice;
 pub mod code;
 pub mod columns;
 pub mod compile;

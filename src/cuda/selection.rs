@@ -2,6 +2,7 @@
 //! tables. It depends on nothing but the problem and the device, so that with one plan a row's
 //! result does not depend on the rows around it.
 
+use super::choice::{Choice, Ctas, Reason};
 use super::target::Capability;
 use super::variant::{self, Variant};
 use crate::{Outputs, Problem};
@@ -22,6 +23,7 @@ const LANES: &[(u32, u64)] = &[(1, 32), (2, 32), (4, 32), (8, 32), (16, 32), (32
 
 /// Rows in the registers of CTAs: how many CTAs, which are a cluster, and threads of each; and
 /// vectors of 16 bytes for each thread, the fewer first.
+#[derive(Clone, Copy)]
 struct Held {
     cluster: u32,
     threads: u32,
@@ -78,55 +80,80 @@ const STREAM: &[(u64, u32)] = &[(1 << 17, 512), (1 << 14, 256), (0, 128)];
 
 /// The kernel for rows whose classes are neighbours in memory; `backward`: for their gradient from
 /// statistics.
-pub fn rows(problem: &Problem, backward: bool, gpu: Gpu) -> Variant {
-    let lanes = LANES.iter().find_map(|&(lanes, elements)| {
+pub fn rows(problem: &Problem, backward: bool, gpu: Gpu) -> Choice {
+    lanes(problem, backward)
+        .or_else(|| spread(problem, backward, gpu))
+        .or_else(|| in_registers(problem, backward, gpu))
+        .unwrap_or_else(|| stream(problem, backward, gpu))
+}
+
+fn lanes(problem: &Problem, backward: bool) -> Option<Choice> {
+    LANES.iter().find_map(|&(lanes, elements)| {
         let elements = if variant::heavy(problem, backward) { elements / 2 } else { elements };
         let most = elements * problem.logits.size() as u64 / 16;
         let mut vectors = [1, 2, 4, 8].into_iter().filter(|&vectors| u64::from(vectors) <= most);
-        vectors.find_map(|vectors| variant::lanes(problem, backward, lanes, vectors))
-    });
-    if let Some(variant) = lanes {
-        return variant;
-    }
-    let table = table(problem, gpu, backward);
-    let fit = |held: &Held| {
-        let Held { cluster, threads, vectors } = *held;
-        let fit = |&n: &u32| variant::block(problem, backward, threads, n, cluster);
-        vectors.iter().find_map(fit)
-    };
-    if let Some(variant) = spread(problem, backward, gpu, table) {
-        return variant;
-    }
-    // What is read once in any case need not be held.
+        vectors.find_map(|vectors| {
+            let variant = variant::lanes(problem, backward, lanes, vectors)?;
+            Some(Choice { variant, reason: Reason::Lanes { lanes, vectors } })
+        })
+    })
+}
+
+/// Whether a row would be read twice if nothing held it: for sums, and for a gradient.
+fn is_read_twice(problem: &Problem, backward: bool) -> bool {
     let sums = !backward || problem.targets_are_probabilities();
     let gradient = backward || problem.outputs.contains(Outputs::DLOGITS);
-    let held = if sums && gradient { table.iter().find_map(fit) } else { None };
-    held.unwrap_or_else(|| stream(problem, backward))
+    sums && gradient
+}
+
+fn in_registers(problem: &Problem, backward: bool, gpu: Gpu) -> Option<Choice> {
+    if !is_read_twice(problem, backward) {
+        return None;
+    }
+    table(problem, gpu, backward).iter().find_map(|&Held { cluster, threads, vectors }| {
+        vectors.iter().find_map(|&vectors| {
+            let variant = variant::block(problem, backward, threads, vectors, cluster)?;
+            Some(Choice {
+                variant,
+                reason: Reason::Held(Ctas { count: cluster, threads, vectors }),
+            })
+        })
+    })
 }
 
 /// Few rows: the largest cluster with which all of them run at once, and with a vector for each of
 /// its threads. Not for rows that one CTA reads in no time.
-fn spread(problem: &Problem, backward: bool, gpu: Gpu, table: &[Held]) -> Option<Variant> {
+fn spread(problem: &Problem, backward: bool, gpu: Gpu) -> Option<Choice> {
     let (rows, bytes) = (problem.expected_rows as u64, row_bytes(problem));
     let suits = |held: &&Held| {
         let ctas = rows.saturating_mul(held.cluster.into());
         let vectors = u64::from(held.threads) * u64::from(held.cluster);
         rows != 0 && ctas <= gpu.multiprocessors.into() && bytes >= 16 * vectors
     };
+    let table = table(problem, gpu, backward);
     let clusters = table.iter().filter(|held| held.cluster > 1).filter(suits);
-    let fit = |held: &Held| {
-        let (threads, cluster) = (held.threads, held.cluster);
-        let mut vectors = [1, 2, 4].iter().chain(held.vectors);
-        vectors.find_map(|&n| variant::block(problem, backward, threads, n, cluster))
-    };
-    clusters.rev().find_map(fit)
+    clusters.rev().find_map(|&Held { cluster, threads, vectors }| {
+        [1, 2, 4].iter().chain(vectors).find_map(|&vectors| {
+            let variant = variant::block(problem, backward, threads, vectors, cluster)?;
+            let ctas = Ctas { count: cluster, threads, vectors };
+            Some(Choice { variant, reason: Reason::Few { ctas, rows } })
+        })
+    })
 }
 
 /// The streaming kernel, which computes any problem.
-fn stream(problem: &Problem, backward: bool) -> Variant {
+fn stream(problem: &Problem, backward: bool, gpu: Gpu) -> Choice {
     let bytes = row_bytes(problem);
     let threads = STREAM.iter().find(|&&(from, _)| bytes >= from).map_or(128, |row| row.1);
-    variant::stream(problem, backward, threads)
+    let size = |held: &Held| {
+        held.vectors.iter().max().map_or(0, |&n| 16 * held.cluster * held.threads * n)
+    };
+    let most = table(problem, gpu, backward).iter().map(size).max().unwrap_or(0);
+    let reason = match is_read_twice(problem, backward) {
+        true => Reason::TooLong { most_bytes: most.into() },
+        false => Reason::ReadOnce,
+    };
+    Choice { variant: variant::stream(problem, backward, threads), reason }
 }
 
 fn row_bytes(problem: &Problem) -> u64 {
@@ -163,7 +190,7 @@ mod tests {
 
     /// The kernel and what follows the options in its name.
     fn choice(problem: &Problem, backward: bool, gpu: Gpu) -> String {
-        let expression = rows(problem, backward, gpu).expression;
+        let expression = rows(problem, backward, gpu).variant.expression;
         let (kernel, arguments) = expression.split_once('<').unwrap();
         let kernel = kernel.strip_prefix("xent::").unwrap();
         let numbers: Vec<&str> = arguments.trim_end_matches('>').split(", ").skip(4).collect();
@@ -213,7 +240,7 @@ mod tests {
                 for gpu in [H200, A100, T4] {
                     for rows in [0, 1, 8, 1 << 20] {
                         let problem = fused(dtype, classes).expected_rows(rows);
-                        let variant = super::rows(&problem, false, gpu);
+                        let variant = super::rows(&problem, false, gpu).variant;
                         assert!(variant.cluster == 1 || gpu == H200);
                         assert!(variant.grid(rows as u64).is_some());
                     }

@@ -120,7 +120,7 @@ impl Table {
         arch: u32,
         archs: &RangeInclusive<u32>,
     ) {
-        let variant = selection::rows(problem, backward, gpu(arch));
+        let variant = selection::rows(problem, backward, gpu(arch)).variant;
         let name = format!("{}{more}", name(problem));
         self.add(name, variant, archs.clone());
     }

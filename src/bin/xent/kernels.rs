@@ -15,6 +15,7 @@ use xent::cuda::target::Target;
 use xent::{DType, Problem};
 
 use super::Status;
+use super::values::dtype;
 
 const MOST_CLASSES: i64 = Problem::MAX_CLASSES as i64;
 
@@ -36,11 +37,6 @@ pub struct Arguments {
     /// Only these types of logits: f32, f16, bf16
     #[arg(long = "type", value_delimiter = ',', value_parser = dtype)]
     types: Vec<DType>,
-}
-
-fn dtype(text: &str) -> Result<DType, String> {
-    let found = stock::TYPES.into_iter().find(|dtype| dtype.to_string() == text);
-    found.ok_or_else(|| "expected f32, f16 or bf16".into())
 }
 
 pub fn kernels(arguments: &Arguments) -> Status {

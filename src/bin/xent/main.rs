@@ -1,4 +1,4 @@
-//! The program `xent`: says what there is to compute with, whether it computes right, and how fast.
+//! The program `xent`: says what there is to compute with, how, whether it computes right, and how fast.
 //!
 //! It needs nothing of the source tree, so that the file can be copied to a machine with a GPU.
 
@@ -7,10 +7,13 @@ mod bounds;
 mod case;
 mod check;
 mod device;
+#[cfg(target_os = "linux")]
+mod explain;
 mod info;
 #[cfg(target_os = "linux")]
 mod kernels;
 mod progress;
+mod values;
 
 use std::process::{ExitCode, Termination};
 
@@ -34,6 +37,11 @@ enum Command {
     Bench(bench::Arguments),
     /// Draw the pictures of a report
     Draw(bench::DrawArguments),
+    /// Say which kernel a GPU takes for rows of which length, and why; no GPU is needed
+    ///
+    /// Exit status: 0, 2 for wrong usage.
+    #[cfg(target_os = "linux")]
+    Explain(explain::Arguments),
     /// Compile the kernels of common problems ahead, for machines that have a driver but no NVRTC
     #[cfg(target_os = "linux")]
     Kernels(kernels::Arguments),
@@ -61,6 +69,8 @@ fn main() -> Status {
         Command::Check(arguments) => check::check(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
         Command::Draw(arguments) => bench::draw(&arguments),
+        #[cfg(target_os = "linux")]
+        Command::Explain(arguments) => explain::explain(&arguments),
         #[cfg(target_os = "linux")]
         Command::Kernels(arguments) => kernels::kernels(&arguments),
     }

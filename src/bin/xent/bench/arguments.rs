@@ -9,6 +9,7 @@ use xent::{ContextOptions, DType};
 use super::cell::{Cell, Mode, Setting};
 use super::report::Kind;
 use crate::device::Choice;
+use crate::values::{count, dtype};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -123,21 +124,6 @@ impl Arguments {
         }
         let rounds = if self.quick { self.rounds.min(5) } else { self.rounds };
         Setup { cells, modes: self.modes.clone(), rounds }
-    }
-}
-
-fn dtype(name: &str) -> Result<DType, String> {
-    let known = [DType::F32, DType::F16, DType::BF16];
-    let found = known.into_iter().find(|dtype| dtype.to_string() == name);
-    found.ok_or_else(|| "expected f32, f16 or bf16".into())
-}
-
-/// A number of things, of which there are some.
-fn count(text: &str) -> Result<usize, String> {
-    const MOST: usize = i32::MAX as usize;
-    match text.parse() {
-        Ok(count @ 1..=MOST) => Ok(count),
-        _ => Err(format!("expected a number from 1 to {MOST}")),
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod arguments;
 mod buffers;
-mod cell;
+pub mod cell;
 mod check;
 mod contender;
 mod device;
