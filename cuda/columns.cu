@@ -75,7 +75,8 @@ __device__ __forceinline__ void write_columns(
 #pragma unroll
       for (u32 i = 0; i < kWidth; i++) {
         const Softmax<kOptions> softmax(reader.squash, largest[i], 0);
-        g[i] = gradient<Target, kOptions>(f[i], reader.squash, softmax, v[j][i], u[i]);
+        g[i] = gradient<Target, kOptions>(f[i], reader.squash, softmax, v[j][i],
+                                          reader.squash.at(v[j][i]), u[i]);
       }
       if (live != reader.own.inside) {
 #pragma unroll

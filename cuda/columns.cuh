@@ -105,8 +105,9 @@ struct ColumnReader {
 #pragma unroll
       for (i32 j = 0; j < kChunk; j++) {
         if (kPartial && j >= size) break;
-        const float t = squash.distance(v[j][i], sums.reference);
-        const float e = squash.power(v[j][i], sums.reference);
+        const auto at = squash.at(v[j][i]);
+        const float t = squash.distance(at, sums.reference);
+        const float e = squash.power(at, sums.reference);
         // +inf counts too: then s is a NaN only where a logit is one.
         add_or_count(v[j][i], sums.largest, e, s[j % 2], sums.maxima);
         if constexpr (RowPart::kHasEntropy) entropy -= e == 0 ? 0 : t * e;

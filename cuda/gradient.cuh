@@ -32,7 +32,7 @@ struct Writer {
                                         i32 j) const {
     float x[N], g[N];
     unpack<Logit>(v, x);
-    differentiate(f, softmax, x, j, g);
+    differentiate<false>(f, softmax, x, j, g);
     store_all(piece(j), alignment, g);
   }
 
@@ -45,7 +45,7 @@ struct Writer {
                                               bool partial) const {
     float x[N], g[N];
     unpack_again<Logit>(v, zero, x);
-    differentiate(f, softmax, x, j, g);
+    differentiate<false>(f, softmax, x, j, g);
     put(g, j, at, partial);
   }
 
@@ -60,14 +60,9 @@ struct Writer {
 
   __device__ __forceinline__ void write_partial(const Factors& f, const Softmax<kOptions>& softmax,
                                                 i32 j) const {
-    float x[N], u[N], g[N];
+    float x[N], g[N];
     unpack<Logit>(adder.partial(j), x);
-    typename RowAdder::Best ignored;
-    if constexpr (kHasTarget) adder.target<true>(ignored, u, adder.span.element(j));
-#pragma unroll
-    for (u32 i = 0; i < N; i++) {
-      g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
-    }
+    differentiate<true>(f, softmax, x, j, g);
     store_partial(row(), adder.span, j, alignment, g);
   }
 
@@ -92,14 +87,21 @@ struct Writer {
   }
 
  private:
+  template <bool kPartial>
   __device__ __forceinline__ void differentiate(const Factors& f, const Softmax<kOptions>& softmax,
                                                 const float (&x)[N], i32 j, float (&g)[N]) const {
     float u[N];
     typename RowAdder::Best ignored;
-    if constexpr (kHasTarget) adder.template target<false>(ignored, u, adder.span.element(j));
+    if constexpr (kHasTarget) adder.template target<kPartial>(ignored, u, adder.span.element(j));
+    constexpr u32 kTogether = RowAdder::kTogether;
 #pragma unroll
-    for (u32 i = 0; i < N; i++) {
-      g[i] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i], u[i]);
+    for (u32 i = 0; i < N; i += kTogether) {
+      typename RowAdder::Point at[kTogether];
+      adder.squash.at(&x[i], at);
+#pragma unroll
+      for (u32 n = 0; n < kTogether; n++) {
+        g[i + n] = gradient<Target, kOptions>(f, adder.squash, softmax, x[i + n], at[n], u[i + n]);
+      }
     }
   }
   __device__ __forceinline__ void put(const float (&g)[N], i32 j, Gradient* at,

@@ -28,13 +28,13 @@ __device__ __forceinline__ RowTarget row_target(const Params& p, i64 row) {
 template <u32 kOptions>
 struct Softmax {
   float largest;    // oriented logit
-  float reference;  // what Squash::distance needs of it
+  float reference;  // what Squash::distance needs of it, if it is defined
   float s;
   float p_max;   // p of the largest logit
   bool defined;  // there is no NaN, and the largest z is finite
 
   __device__ __forceinline__ Softmax(const Squash<kOptions>& squash, float largest, float s)
-      : largest(largest), reference(squash.reference(largest)), s(s) {
+      : largest(largest), reference(squash.finite_reference(largest)), s(s) {
     p_max = 1 / (1 + s);
     defined = !is_nan(s) && (Squash<kOptions>::kCapped || is_finite(largest));
   }
@@ -96,8 +96,9 @@ __device__ __forceinline__ Factors row_factors(const Params& p, i64 row, const R
 // has it.
 template <class Target, u32 kOptions>
 __device__ __forceinline__ float gradient(const Factors& f, const Squash<kOptions>& squash,
-                                          const Softmax<kOptions>& softmax, float x, float u) {
-  float g = squash.power(x, softmax.reference) * f.of_p;
+                                          const Softmax<kOptions>& softmax, float x,
+                                          const typename Squash<kOptions>::Point& at, float u) {
+  float g = squash.power(at, softmax.reference) * f.of_p;
   if constexpr (kProbabilities<Target>) {
     if (u != 0) {
       const float at_max = (f.unit * ((f.mass - u) * f.p_max - u * f.rest) + f.z_part * f.p_max) *
@@ -107,7 +108,7 @@ __device__ __forceinline__ float gradient(const Factors& f, const Squash<kOption
   } else if constexpr (kOptions & kSmoothing) {
     g = fmaf(-f.of_u, u, g);
   }
-  return Squash<kOptions>::kCapped ? g * squash.slope_at(x) : g;
+  return Squash<kOptions>::kCapped ? g * at.slope : g;
 }
 
 // The gradient at the class of the target.
@@ -115,10 +116,11 @@ template <u32 kOptions>
 __device__ __forceinline__ float target_gradient(const Factors& f, const Squash<kOptions>& squash,
                                                  const Softmax<kOptions>& softmax, float x,
                                                  float weight) {
-  float g = squash.power(x, softmax.reference) * f.of_p;
+  const auto at = squash.at(x);
+  float g = squash.power(at, softmax.reference) * f.of_p;
   if constexpr (kOptions & kSmoothing) g = fmaf(-f.of_u, weight, g);
   g = x == softmax.largest ? f.at_max : g - f.hit;
-  return Squash<kOptions>::kCapped ? g * squash.slope_at(x) : g;
+  return Squash<kOptions>::kCapped ? g * at.slope : g;
 }
 
 // Writes the results of an ignored row. One thread does.

@@ -109,6 +109,11 @@ struct Squash {
   using Factor = typename Either<kCapped, double, float>::Type;
   float scale, cap, inner, slope, exponent, exponent_low;
 
+  // A logit, or with a cap its z, and dz/dx but for `constant_slope`, which is part of factors.
+  struct Point {
+    float value, slope;
+  };
+
   __device__ __forceinline__ explicit Squash(const Params& p)
       : scale(p.scale),
         cap(p.cap),
@@ -120,24 +125,34 @@ struct Squash {
   // What `distance` and `power` need of the logit x; 0 for -inf without a cap, so that what is
   // -inf stays it.
   __device__ __forceinline__ float reference(float x) const {
+    return !kCapped && x == -infinity() ? 0 : finite_reference(x);
+  }
+  // The same where -inf may become anything.
+  __device__ __forceinline__ float finite_reference(float x) const {
     if constexpr (kCapped) return z(x);
-    return x == -infinity() ? 0 : kScaled ? x * inner : x;
+    return kScaled ? x * inner : x;
   }
   // t = z(x) - z(m) from reference(m).
+  __device__ __forceinline__ float distance(const Point& at, float reference) const {
+    return t_of(difference(at, reference));
+  }
   __device__ __forceinline__ float distance(float x, float reference) const {
-    return t_of(difference(x, reference));
+    return distance(at(x), reference);
   }
   // t log2(e). Its error has one rounding of x - m, and one of the product.
   __device__ __forceinline__ float log2_power(float x, float reference) const {
-    return log2_power_of(difference(x, reference));
+    return log2_power_of(difference(at(x), reference));
   }
   // exp(t).
+  __device__ __forceinline__ float power(const Point& at, float reference) const {
+    return exp2_fast(log2_power_of(difference(at, reference)));
+  }
   __device__ __forceinline__ float power(float x, float reference) const {
-    return exp2_fast(log2_power(x, reference));
+    return power(at(x), reference);
   }
   // 2^64 exp(t), of a t below -32: the sum in the exponent is rounded once, and by less.
   __device__ __forceinline__ float power_2_64(float x, float reference) const {
-    const float d = difference(x, reference);
+    const float d = difference(at(x), reference);
     const float shift = kScaled ? fmaf(d, exponent_low, 64) : 64;
     return exp2_fast(fmaf(d, kScaled ? exponent : kLog2E, shift));
   }
@@ -154,32 +169,59 @@ struct Squash {
     return kScaled ? fmaf(difference, exponent, difference * exponent_low) : difference * kLog2E;
   }
   __device__ __forceinline__ float z(float x) const {
-    if constexpr (!kCapped) return kScaled ? x * inner * scale : x;
-    // |y| >= 0.625: 1 - 2E / (1 + E) with E = e^(-2|y|); below, an odd polynomial, to 1.3 * 2^-24.
-    const float y = x * inner, y2 = y * y;
-    const float e = decay(x);
-    const float far = 1 - 2 * e * reciprocal(1 + e);
-    float p = -6.096714176e-03f;
-    p = fmaf(p, y2, 2.099717967e-02f);
-    p = fmaf(p, y2, -5.385090783e-02f);
-    p = fmaf(p, y2, 1.333276927e-01f);
-    p = fmaf(p, y2, -3.333332837e-01f);
-    return cap * (fabsf(y) >= 0.625f ? copysignf(far, y) : fmaf(y * y2, p, y));  // NaN stays
+    if constexpr (kCapped) return at(x).value;
+    return kScaled ? x * inner * scale : x;
   }
-  // dz/dx of the logit, but for `constant_slope`, which is part of factors.
-  __device__ __forceinline__ float slope_at(float x) const {
-    if constexpr (!kCapped) return 1;
-    const float e = decay(x), d = 1 + e;
-    const float w = reciprocal(d, e - (d - 1));  // 1 + e has been rounded
-    return 4 * e * w * w;
+  __device__ __forceinline__ Point at(float x) const {
+    Point point[1];
+    at(&x, point);
+    return point[0];
+  }
+  // Of N logits. Most are near 0: one branch finds whether all are.
+  template <u32 N>
+  __device__ __forceinline__ void at(const float* x, Point (&points)[N]) const {
+    constexpr float kFar = 0.625f;
+    float farthest = 0;
+#pragma unroll
+    for (u32 i = 0; i < N; i++) {
+      points[i] = {x[i], 1};
+      if constexpr (kCapped) {
+        const float y = x[i] * inner;
+        points[i] = near(y);
+        farthest = fmaxf(farthest, fabsf(y));
+      }
+    }
+    if (farthest >= kFar) {
+#pragma unroll
+      for (u32 i = 0; i < N; i++) {
+        if (fabsf(x[i] * inner) >= kFar) points[i] = far(x[i]);  // as no NaN is, which stays one
+      }
+    }
   }
   __device__ __forceinline__ float constant_slope() const { return kScaled || kCapped ? slope : 1; }
 
  private:
   // With a scale below 1, of halves: so that it is finite where it times |k| is.
-  __device__ __forceinline__ float difference(float x, float reference) const {
-    if constexpr (kCapped) return z(x) - reference;
-    return kScaled ? fmaf(x, inner, -reference) : x - reference;
+  __device__ __forceinline__ float difference(const Point& at, float reference) const {
+    return kScaled ? fmaf(at.value, inner, -reference) : at.value - reference;
+  }
+  // tanh(y) by an odd polynomial, to 1.3 * 2^-24.
+  __device__ __forceinline__ Point near(float y) const {
+    const float y2 = y * y;
+    float p = -6.096714176e-03f;
+    p = fmaf(p, y2, 2.099717967e-02f);
+    p = fmaf(p, y2, -5.385090783e-02f);
+    p = fmaf(p, y2, 1.333276927e-01f);
+    p = fmaf(p, y2, -3.333332837e-01f);
+    const float tanh = fmaf(y * y2, p, y);
+    return {cap * tanh, fmaf(-tanh, tanh, 1)};
+  }
+  // tanh|y| = 1 - 2 E / (1 + E).
+  __device__ __forceinline__ Point far(float x) const {
+    const float e = decay(x), sum = 1 + e;
+    const float w = reciprocal(sum, e - (sum - 1));  // 1 + e has been rounded
+    const float part = e * w;
+    return {cap * copysignf(1 - 2 * part, x), 4 * part * w};
   }
   // E = e^(-2|y|) for the cap, whose exponent is not rounded before its integer part is removed.
   __device__ __forceinline__ float decay(float x) const {

@@ -11,6 +11,9 @@ struct Adder {
   using RowPart = Part<Target, kOptions>;
   using RowRunning = Running<Target, kOptions>;
   using Best = FirstTarget<RowPart::kHasBest>;
+  using Point = typename Squash<kOptions>::Point;
+  // Elements whose points are found at once.
+  static constexpr u32 kTogether = Squash<kOptions>::kCapped ? 4 : 1;
   const Params& p;
   const Squash<kOptions>& squash;
   const Span<Logit>& span;
@@ -74,7 +77,14 @@ struct Adder {
         target<false>(sums, u, span.element(j + static_cast<i32>(k) * stride));
       }
 #pragma unroll
-      for (u32 i = 0; i < N; i++) one(sums, chunk, x[i], u[i], k * N + i);
+      for (u32 i = 0; i < N; i += kTogether) {
+        Point at[kTogether];
+        squash.at(&x[i], at);
+#pragma unroll
+        for (u32 n = 0; n < kTogether; n++) {
+          one(sums, chunk, x[i + n], at[n], u[i + n], k * N + i + n);
+        }
+      }
     }
     close(sums, chunk);
   }
@@ -102,7 +112,7 @@ struct Adder {
         float x[N];
         unpack<Logit>(v[k], x);
 #pragma unroll
-        for (u32 i = 0; i < N; i++) powers[k][i] = one(sums, chunk, x[i], 0, i);
+        for (u32 i = 0; i < N; i++) powers[k][i] = one(sums, chunk, x[i], squash.at(x[i]), 0, i);
       }
       s += Chunk::sum(chunk.s);
       entropy += Chunk::sum(chunk.entropy);
@@ -145,7 +155,8 @@ struct Adder {
     if constexpr (RowPart::kHasTarget) target<true>(sums, u, element);
 #pragma unroll
     for (u32 i = 0; i < N; i++) {
-      if (span.contains(element + static_cast<i32>(i))) one(sums, chunk, x[i], u[i], i);
+      if (!span.contains(element + static_cast<i32>(i))) continue;
+      one(sums, chunk, x[i], squash.at(x[i]), u[i], i);
     }
     close(sums, chunk);
   }
@@ -212,10 +223,10 @@ struct Adder {
   }
 
   // `i`: the number of the element in the chunk. The result is the exponential.
-  __device__ __forceinline__ float one(RowRunning& sums, Chunk& chunk, float x, float u,
-                                       u32 i) const {
-    const float t = squash.distance(x, sums.reference);
-    const float e = squash.power(x, sums.reference);
+  __device__ __forceinline__ float one(RowRunning& sums, Chunk& chunk, float x, const Point& at,
+                                       float u, u32 i) const {
+    const float t = squash.distance(at, sums.reference);
+    const float e = squash.power(at, sums.reference);
     // +inf counts too: then s is a NaN only where a logit is one.
     add_or_count(x, sums.largest, e, chunk.s[i % 4], sums.maxima);
     if constexpr (RowPart::kHasEntropy) chunk.entropy[i % 2] -= e == 0 ? 0 : t * e;

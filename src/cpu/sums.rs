@@ -59,6 +59,7 @@ impl Kernel<'_> {
         };
         for (first, len) in Self::chunks(columns) {
             let blocks = len.div_ceil(LANES);
+            let of_chunk = first / LANES..first / LANES + blocks;
             let y = &mut scratch.y[..blocks];
             let mut lanes = logits.load(s, first, len, f32::NEG_INFINITY, y);
             if squash.flips() {
@@ -67,9 +68,8 @@ impl Kernel<'_> {
             let x = s.largest(lanes);
             let largest = if sums.is_below(x) { chunk::find(s, y, x) } else { None };
             if shift != 0.0 || !squash.is_plain() {
-                let of_chunk = first / LANES..first / LANES + blocks;
                 let slope = match kept {
-                    Some(kept) if squash.has_slopes() => &mut kept.slope[of_chunk],
+                    Some(kept) if squash.has_slopes() => &mut kept.slope[of_chunk.clone()],
                     _ => &mut scratch.slope[..blocks],
                 };
                 squash.apply(s, shift, y, slope);
@@ -122,8 +122,7 @@ impl Kernel<'_> {
             let (e, waiting) = match kept {
                 Some(kept) => {
                     kept.references[first / COLUMNS] = sums.reference;
-                    let blocks = first / LANES..first / LANES + blocks;
-                    (&mut kept.e[blocks], Some((&mut scratch.writer, kept.waiting)))
+                    (&mut kept.e[of_chunk], Some((&mut scratch.writer, kept.waiting)))
                 }
                 None => (&mut scratch.e[..blocks], None),
             };
