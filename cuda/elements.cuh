@@ -24,8 +24,20 @@ constexpr bool kHasTargets = true;
 template <>
 constexpr bool kHasTargets<none> = false;
 
+// Multiplies all by a factor that is seldom 0 or infinite, as `times` does.
+template <u32 kCount>
+__device__ __forceinline__ void multiply(float (&x)[kCount], float factor) {
+  if (factor != 0 && is_finite(factor)) {
+#pragma unroll
+    for (u32 k = 0; k < kCount; k++) x[k] *= factor;
+  } else {
+#pragma unroll
+    for (u32 k = 0; k < kCount; k++) x[k] = times(x[k], factor);
+  }
+}
+
 // A row, and what its losses and derivatives are multiplied by.
-template <class Logit, class Target>
+template <class Logit, class Target, u32 kOptions>
 struct ElementRow {
   const ElementParams& p;
   i64 row;
@@ -58,37 +70,63 @@ struct ElementRow {
   }
 
   // Classes that are read, and that are written.
-  __device__ __forceinline__ i32 read_count() const {
+  __device__ __forceinline__ u32 read_count() const {
     return target.counted ? p.of.rows.classes : 0;
   }
-  __device__ __forceinline__ i32 count() const { return exists ? p.of.rows.classes : 0; }
+  __device__ __forceinline__ u32 count() const { return exists ? p.of.rows.classes : 0; }
 
-  // The target of a class, smoothed.
-  __device__ __forceinline__ float operator[](i32 c) const {
-    if constexpr (!kHasTargets<Target>) return 0;
-    float t;
-    if constexpr (kProbabilities<Target> && kHasTargets<Target>) {
-      t = probabilities[c];
-    } else {
-      t = c == target.index ? 1 : 0;
+  // The targets of a turn, smoothed.
+  template <u32 kCount, u32 kApart>
+  __device__ __forceinline__ void targets(const Turn<kCount, kApart>& turn,
+                                          float (&t)[kCount]) const {
+    if constexpr (kProbabilities<Target> && kHasTargets<Target>) probabilities.read(turn, t);
+#pragma unroll
+    for (u32 k = 0; k < kCount; k++) {
+      if constexpr (!kProbabilities<Target>) t[k] = turn[k] == static_cast<u32>(target.index);
+      t[k] = kHasTargets<Target> ? fmaf(t[k], p.of.rows.keep, p.of.rows.share) : 0;
     }
-    return fmaf(t, p.of.rows.keep, p.of.rows.share);
   }
 
-  // The weight of an element, but for that of its row.
-  __device__ __forceinline__ float weight(i32 c) const {
-    float w = p.of.rows.class_weights ? p.of.rows.class_weights[c] : 1;
-    if (p.weights.data) w = times(w, TensorRow<float>(p.weights, place)[c]);
-    return w;
+  // Numbers of a turn that an array has for each class; 1 without one.
+  template <u32 kCount, u32 kApart>
+  static __device__ __forceinline__ void of_classes(const float* numbers,
+                                                    const Turn<kCount, kApart>& turn,
+                                                    float (&x)[kCount]) {
+#pragma unroll
+    for (u32 k = 0; k < kCount; k++) {
+      x[k] = (kOptions & kWeights) && numbers ? numbers[turn[k]] : 1;
+    }
   }
 
-  // The loss of an element with x in the place of its number, and its derivative by x.
-  template <class OfElement>
-  __device__ __forceinline__ Term term(i32 c, float x) const {
-    const float v = p.pos_weights ? p.pos_weights[c] : 1;
-    const Term term = OfElement::at(p.term, x, (*this)[c], v);
-    const float w = weight(c);
-    return {times(w, term.loss), times(w, term.slope)};
+  // The weights of its elements, but for that of the row.
+  template <u32 kCount, u32 kApart>
+  __device__ __forceinline__ void weights(const Turn<kCount, kApart>& turn,
+                                          float (&w)[kCount]) const {
+    of_classes(p.of.rows.class_weights, turn, w);
+    if constexpr (kOptions & kWeights) {
+      if (p.weights.data) {
+        float of_element[kCount];
+        TensorRow<float>(p.weights, place).read(turn, of_element);
+#pragma unroll
+        for (u32 k = 0; k < kCount; k++) w[k] = times(w[k], of_element[k]);
+      }
+    }
+  }
+
+  // The losses of its elements with x in the places of their numbers, and the derivatives by x.
+  template <class OfElement, u32 kCount, u32 kApart>
+  __device__ __forceinline__ void terms(const Turn<kCount, kApart>& turn, const float (&x)[kCount],
+                                        float (&loss)[kCount], float (&slope)[kCount]) const {
+    float t[kCount], v[kCount], w[kCount];
+    targets(turn, t);
+    of_classes(p.pos_weights, turn, v);
+    weights(turn, w);
+#pragma unroll
+    for (u32 k = 0; k < kCount; k++) {
+      const Term term = OfElement::at(p.term, x[k], t[k], v[k]);
+      loss[k] = kOptions & kWeights ? times(w[k], term.loss) : term.loss;
+      slope[k] = kOptions & kWeights ? times(w[k], term.slope) : term.slope;
+    }
   }
 
   // Writes the loss of the row. One thread does.

@@ -41,6 +41,27 @@ struct Place {
   }
 };
 
+// Classes of a thread that it works on at once: `first`, and those that follow it kApart apart.
+template <u32 kCount_, u32 kApart_>
+struct Turn {
+  static constexpr u32 kCount = kCount_, kApart = kApart_;
+  u32 first;
+
+  __device__ __forceinline__ u32 operator[](u32 k) const { return first + k * kApart; }
+};
+
+// Calls f(turn) for those classes, of `count`, that belong to the thread: as many turns of four as
+// there are, then turns of one. What is summed in a turn is a function of `count` alone.
+template <class Group, class F>
+__device__ __forceinline__ void each_turn(u32 count, F f) {
+  constexpr u32 kCount = 4, kApart = Group::kThreads;
+  u32 c = Group::thread();
+#pragma unroll 1
+  for (; c + (kCount - 1) * kApart < count; c += kCount * kApart) f(Turn<kCount, kApart>{c});
+#pragma unroll 1
+  for (; c < count; c += kApart) f(Turn<1, kApart>{c});
+}
+
 // A row of a tensor of this type.
 template <class T>
 struct TensorRow {
@@ -51,29 +72,61 @@ struct TensorRow {
       : first(static_cast<T*>(tensor.data) + place.outer * tensor.outer +
               place.inner * tensor.inner),
         step(tensor.by_class) {}
-  __device__ __forceinline__ float operator[](i32 c) const { return load(first + c * step); }
-  __device__ __forceinline__ void set(i32 c, float value) const { store(first + c * step, value); }
+  __device__ __forceinline__ T* at(u32 c) const { return first + c * step; }
+
+  // Reads the elements of a turn. Where they are neighbours, their addresses cost nothing.
+  template <u32 kCount, u32 kApart>
+  __device__ __forceinline__ void read(const Turn<kCount, kApart>& turn, float (&x)[kCount]) const {
+    if (step == 1) {
+      const T* from = first + turn.first;
+#pragma unroll
+      for (u32 k = 0; k < kCount; k++) x[k] = load(from + k * kApart);
+    } else {
+      const T* from = at(turn.first);
+#pragma unroll
+      for (u32 k = 0; k < kCount; k++, from += kApart * step) x[k] = load(from);
+    }
+  }
+  // Writes them.
+  template <u32 kCount, u32 kApart>
+  __device__ __forceinline__ void write(const Turn<kCount, kApart>& turn,
+                                        const float (&x)[kCount]) const {
+    if (step == 1) {
+      T* to = first + turn.first;
+#pragma unroll
+      for (u32 k = 0; k < kCount; k++) store(to + k * kApart, x[k]);
+    } else {
+      T* to = at(turn.first);
+#pragma unroll
+      for (u32 k = 0; k < kCount; k++, to += kApart * step) store(to, x[k]);
+    }
+  }
+  // Writes one number to all of them.
+  template <u32 kCount, u32 kApart>
+  __device__ __forceinline__ void fill(const Turn<kCount, kApart>& turn, float value) const {
+    float x[kCount];
+#pragma unroll
+    for (u32 k = 0; k < kCount; k++) x[k] = value;
+    write(turn, x);
+  }
 };
 
 // Logits of a row, with signs flipped where k < 0.
 template <class Logit, u32 kOptions>
 struct OrientedRow {
   TensorRow<Logit> logits;
-  bool flips;
+  u32 flip;  // of the sign
 
   __device__ __forceinline__ OrientedRow(const TensorParams& p, const Place& place)
-      : logits(p.logits, place), flips(p.rows.sign_flip != 0) {}
-  __device__ __forceinline__ float operator[](i32 c) const {
-    const float x = logits[c];
-    return (kOptions & kScale) && flips ? -x : x;
+      : logits(p.logits, place), flip(p.rows.sign_flip & Element<float>::kSignBits) {}
+  template <u32 kCount, u32 kApart>
+  __device__ __forceinline__ void read(const Turn<kCount, kApart>& turn, float (&x)[kCount]) const {
+    logits.read(turn, x);
+    if constexpr (kOptions & kScale) {
+#pragma unroll
+      for (u32 k = 0; k < kCount; k++) x[k] = __uint_as_float(__float_as_uint(x[k]) ^ flip);
+    }
   }
 };
-
-// Calls f(c) for those classes, of `count`, that belong to the thread.
-template <class Group, class F>
-__device__ __forceinline__ void each_class(i32 count, F f) {
-#pragma unroll 1
-  for (i32 c = Group::thread(); c < count; c += Group::kThreads) f(c);
-}
 
 }  // namespace xent

@@ -34,6 +34,7 @@ fn loss(problem: &Problem) -> Variant {
     let has_gradient = problem.outputs.contains(Outputs::DLOGITS);
     let gradient = if has_gradient { element(problem.dlogits) } else { "xent::none" };
     let target = if problem.has_targets() { target(problem) } else { "xent::none" };
+    let options = options_of_elements(problem);
     if problem.reads_one_class() {
         let threads = if has_gradient { threads } else { 1 };
         let kernel = format!("one_class<{logits}, {gradient}, {term}, {threads}>");
@@ -41,10 +42,11 @@ fn loss(problem: &Problem) -> Variant {
     }
     if problem.renormalise != Renormalise::No {
         let before = problem.renormalise == Renormalise::BeforeClip;
-        let arguments = format!("{logits}, {gradient}, {target}, {term}, {before}, {threads}");
+        let arguments =
+            format!("{logits}, {gradient}, {target}, {term}, {options}, {before}, {threads}");
         return variant("renormalise.cu", &format!("renormalise<{arguments}>"), threads);
     }
-    let arguments = format!("{logits}, {gradient}, {target}, {term}, {threads}");
+    let arguments = format!("{logits}, {gradient}, {target}, {term}, {options}, {threads}");
     variant("elements.cu", &format!("elements<{arguments}>"), threads)
 }
 
@@ -55,6 +57,13 @@ pub fn hessian(problem: &Problem) -> Variant {
     let scale = options(problem, true) & option::SCALE;
     let kernel = format!("hessian<{logits}, {gradient}, {target}, {scale}, {threads}>");
     variant("hessian.cu", &kernel, threads)
+}
+
+/// What the kernels of losses that are sums over elements are compiled for.
+fn options_of_elements(problem: &Problem) -> u32 {
+    let weighted = problem.class_weights || problem.element_weights || problem.pos_weights;
+    let per_element = problem.reduction == Reduction::Elements;
+    u32::from(weighted) * option::WEIGHTS | u32::from(per_element) * option::PER_ELEMENT
 }
 
 fn threads(problem: &Problem) -> u32 {

@@ -45,6 +45,10 @@ pub mod option {
     pub const ARGMAX: u32 = 1 << 5;
     /// The gradient alone, from statistics.
     pub const BACKWARD: u32 = 1 << 6;
+    /// Weights of classes, of elements, of positive parts: of losses that are sums over elements.
+    pub const WEIGHTS: u32 = 1 << 7;
+    /// Losses and upstream gradients are those of elements.
+    pub const PER_ELEMENT: u32 = 1 << 8;
 }
 
 /// The options of a problem, for a run or for the gradient from statistics.
