@@ -27,15 +27,15 @@ __device__ __forceinline__ u32 load_bits(const void* at) {
   return v;
 }
 __device__ __forceinline__ u32 load_bits2(const void* at) {
-  u16 v;
-  asm volatile("ld.global.u16 %0, [%1];" : "=h"(v) : "l"(at) : "memory");
+  u32 v;  // a wider register is filled with zeros
+  asm volatile("ld.global.u16 %0, [%1];" : "=r"(v) : "l"(at) : "memory");
   return v;
 }
 __device__ __forceinline__ void store_bits(void* at, u32 v) {
   asm volatile("st.global.u32 [%0], %1;" ::"l"(at), "r"(v) : "memory");
 }
 __device__ __forceinline__ void store_bits2(void* at, u32 v) {
-  asm volatile("st.global.u16 [%0], %1;" ::"l"(at), "h"(static_cast<u16>(v)) : "memory");
+  asm volatile("st.global.u16 [%0], %1;" ::"l"(at), "r"(v) : "memory");
 }
 
 // What kernels need of an element type: conversion, rounded to nearest even, and in one word two

@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) one_class(cons
     term = OfElement::at(p.term, x[0], 1, 1);
     term = {times(target.weight, term.loss), times(target.weight, term.slope)};
   }
-  if (reads) row.finish(term.loss);
+  if (reads) row.finish(0. + term.loss);  // as a sum of elements, of which -0 makes +0
   if constexpr (kHasGradient<Gradient>) {
     const TensorRow<Gradient> gradient(p.of.output, row.place);
     const float others = target.counted && !target.valid ? nan() : 0;

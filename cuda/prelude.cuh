@@ -63,7 +63,8 @@ __device__ __forceinline__ u32 settled(u32 x) {
 template <class T>
 __device__ __forceinline__ T times(T a, T b) {
   const T product = a * b;
-  return is_nan(product) && !is_nan(a) && !is_nan(b) ? 0 : product;
+  const bool numbers = !is_nan(a) && !is_nan(b);
+  return is_nan(product) && numbers ? 0 : product;
 }
 
 }  // namespace xent

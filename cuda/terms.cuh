@@ -42,7 +42,10 @@ struct OfLogarithm {
 };
 
 // -log p and its derivative. Adding 0 makes +0 of -0, whose inverse is positive then.
-__device__ __forceinline__ Term surprisal(float p) { return {-ln(p), -1 / (p + 0.f)}; }
+__device__ __forceinline__ Term surprisal(float p) {
+  const Raised raised(p + 0.f);
+  return {-ln(raised), quotient(-1, raised.x) * raised.by};
+}
 
 // x is p, clipped to an interval.
 struct OfProbability {
@@ -117,9 +120,9 @@ struct Labels {
 // (1 - t) softplus(x) + v t softplus(-x).
 struct BinaryOfLogit {
   static __device__ __forceinline__ Term at(const TermParams& p, float x, float t, float v) {
-    const float above = x <= 0 ? 0 : x, below = x >= 0 ? 0 : -x;  // a NaN stays
-    const float e = exp_exact(-fabsf(x)), rest = log1p(e);
-    const float large = 1 / (1 + e), small = e / (1 + e);
+    const float above = at_least(x, 0), below = at_least(-x, 0);
+    const float e = exp_of_minus(x), rest = log1p_to_1(e);
+    const float large = reciprocal(1 + e), small = e * large;
     const Labels labels(p, t, v);
     return {times(labels.positive, below + rest) + times(labels.negative, above + rest),
             labels.negative * (x < 0 ? small : large) - labels.positive * (x < 0 ? large : small)};
@@ -127,7 +130,9 @@ struct BinaryOfLogit {
 };
 
 // -log(1 - p) and its derivative by p.
-__device__ __forceinline__ Term surprisal_of_rest(float p) { return {-log1p(-p), 1 / (1 - p)}; }
+__device__ __forceinline__ Term surprisal_of_rest(float p) {
+  return {-log1p(-p), quotient(1, 1 - p)};
+}
 
 // v t l(p) + (1 - t) l(1 - p), where x is p, clipped to an interval.
 struct BinaryOfProbability {
@@ -143,13 +148,11 @@ struct BinaryOfProbability {
 struct BinaryOfFloored {
   static __device__ __forceinline__ Term at(const TermParams& p, float x, float t, float v) {
     constexpr float kSmallest = 1e-12f;
-    const float l = OfFloored::at(p, x).loss, inside = -log1p(-x);
-    const float rest = inside > p.clip.bound ? p.clip.bound : inside;
-    const float variance = x * (1 - x);
+    const float l = OfFloored::at(p, x).loss, rest = at_most(-log1p(-x), p.clip.bound);
+    const float variance = at_least(x * (1 - x), kSmallest);
     const Labels labels(p, t, v);
     return {times(labels.positive, l) + times(labels.negative, rest),
-            (labels.negative * x - labels.positive * (1 - x)) /
-                (variance < kSmallest ? kSmallest : variance)};
+            quotient(labels.negative * x - labels.positive * (1 - x), variance)};
   }
 };
 
@@ -158,7 +161,7 @@ struct BinaryOfSum {
   static __device__ __forceinline__ Term at(const TermParams& p, float x, float t, float v) {
     const float epsilon = p.clip.epsilon, sum = (1 - x) + epsilon;
     // 1 - p is exact above 1/2; below, the logarithm must not lose a small p.
-    const Term rest = {x < 0.5f ? -log1p(epsilon - x) : -ln(sum), 1 / (sum + 0.f)};
+    const Term rest = {x < 0.5f ? -log1p(epsilon - x) : -ln(sum), quotient(1, sum + 0.f)};
     return Labels(p, t, v).of(OfSum::at(p, x), rest);
   }
 };
