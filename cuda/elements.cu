@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) one_class(cons
   if (reads && target.index >= 0) {
     float x[1];
     row.logits.read(own, x);
-    term = OfElement::at(p.term, x[0], 1, 1);
+    term = OfElement::at(p.clip, x[0], {1, 0, 1});
     term = {times(target.weight, term.loss), times(target.weight, term.slope)};
   }
   if (reads) row.finish(0. + term.loss);  // as a sum of elements, of which -0 makes +0

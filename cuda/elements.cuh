@@ -14,9 +14,9 @@ struct ElementParams {
   const float* pos_weights;  // (classes)
   double of_loss;            // what the loss of a row or of an element is multiplied by
   double of_slope;           // and its derivatives, beside the scales
-  TermParams term;
+  Clip clip;
 };
-static_assert(sizeof(ElementParams) == 504, "as in src/cuda/params.rs");
+static_assert(sizeof(ElementParams) == 496, "as in src/cuda/params.rs");
 
 // `Target` is classes, the type of probabilities, or none.
 template <class Target>
@@ -75,16 +75,22 @@ struct ElementRow {
   }
   __device__ __forceinline__ u32 count() const { return exists ? p.of.rows.classes : 0; }
 
-  // The targets of a turn, smoothed.
+  // The targets of a turn.
   template <u32 kCount, u32 kApart>
-  __device__ __forceinline__ void targets(const Turn<kCount, kApart>& turn,
-                                          float (&t)[kCount]) const {
+  __device__ __forceinline__ void labels(const Turn<kCount, kApart>& turn,
+                                         Label (&label)[kCount]) const {
+    float t[kCount], v[kCount];
     if constexpr (kProbabilities<Target> && kHasTargets<Target>) probabilities.read(turn, t);
+    of_classes(p.pos_weights, turn, v);
 #pragma unroll
     for (u32 k = 0; k < kCount; k++) {
+      if constexpr (!kHasTargets<Target>) t[k] = 0;
       if constexpr (!kProbabilities<Target>) t[k] = turn[k] == static_cast<u32>(target.index);
-      t[k] = kHasTargets<Target> ? fmaf(t[k], p.of.rows.keep, p.of.rows.share) : 0;
+      label[k] = {smoothed(t[k]), smoothed(1 - t[k]), v[k]};
     }
+  }
+  __device__ __forceinline__ float smoothed(float t) const {
+    return kOptions & kSmoothing ? fmaf(t, p.of.rows.keep, p.of.rows.share) : t;
   }
 
   // Numbers of a turn that an array has for each class; 1 without one.
@@ -117,13 +123,13 @@ struct ElementRow {
   template <class OfElement, u32 kCount, u32 kApart>
   __device__ __forceinline__ void terms(const Turn<kCount, kApart>& turn, const float (&x)[kCount],
                                         float (&loss)[kCount], float (&slope)[kCount]) const {
-    float t[kCount], v[kCount], w[kCount];
-    targets(turn, t);
-    of_classes(p.pos_weights, turn, v);
+    Label label[kCount];
+    float w[kCount];
+    labels(turn, label);
     weights(turn, w);
 #pragma unroll
     for (u32 k = 0; k < kCount; k++) {
-      const Term term = OfElement::at(p.term, x[k], t[k], v[k]);
+      const Term term = OfElement::at(p.clip, x[k], label[k]);
       loss[k] = kOptions & kWeights ? times(w[k], term.loss) : term.loss;
       slope[k] = kOptions & kWeights ? times(w[k], term.slope) : term.slope;
     }

@@ -38,32 +38,23 @@ __device__ __forceinline__ float logarithm(float exponent, float f) {
   return fmaf(exponent, kHigh, f + small);
 }
 
-// This logarithm of x, or what it is where x, which is not subnormal, is 0, infinite, negative or
-// NaN.
-__device__ __forceinline__ float with_ends(float log, float x) {
+// This logarithm of x, which is one where `of` is positive and finite; else what the special
+// function unit makes of x.
+__device__ __forceinline__ float with_ends(float log, float of, float x) {
   constexpr u32 kInfinity = 0x7f800000;
-  return __float_as_uint(x) - 1 < kInfinity - 1 ? log : log2_fast(x);
+  constexpr float kLog2 = 0.6931471805599453f;
+  return __float_as_uint(of) - 1 < kInfinity - 1 ? log : log2_fast(x) * kLog2;
 }
 
-// x times a power of two that makes it normal, unless it is 0.
-struct Raised {
-  float x, by;
+// 2^23, by which numbers are multiplied that may be subnormal.
+constexpr float kTwoTo23 = 1 << 23;
 
-  __device__ __forceinline__ explicit Raised(float x) {
-    constexpr float kSmallestNormal = 1.17549435e-38f, kTwoTo32 = 4294967296;
-    by = x >= kSmallestNormal ? 1 : kTwoTo32;
-    this->x = x * by;
-  }
-};
-
-// log(x) to 1.4 * 2^-24: -inf for both zeros.
-__device__ __forceinline__ float ln(const Raised& raised) {
-  constexpr float k32 = 32 << 23;
-  const Split split(raised.x);
-  const float exponent = split.exponent - (raised.by == 1 ? 0 : k32);
-  return with_ends(logarithm(exponent, split.v - 1), raised.x);
+// log(x) to 1.4 * 2^-24, above 2^104 to 2^-21: -inf for both zeros.
+__device__ __forceinline__ float ln(float x) {
+  const float raised = x * kTwoTo23;
+  const Split split(raised);
+  return with_ends(logarithm(split.exponent - (23 << 23), split.v - 1), raised, x);
 }
-__device__ __forceinline__ float ln(float x) { return ln(Raised(x)); }
 
 // log(1 + x) to 2.2 * 2^-24, with the sign of x for zeros, too.
 __device__ __forceinline__ float log1p(float x) {
@@ -71,7 +62,7 @@ __device__ __forceinline__ float log1p(float x) {
   const float lacks = x - (y - 1);
   const Split split(y);
   const float f = fmaf(lacks, split.inverse(), split.v - 1);
-  return copysignf(with_ends(logarithm(split.exponent, f), y), x);
+  return copysignf(with_ends(logarithm(split.exponent, f), y, y), x);
 }
 
 // The same of x in [0, 1], to 2 * 2^-24: x + x (c2 x + c3 x^2 + ...) of degree 10, of which the

@@ -11,7 +11,8 @@ __device__ __forceinline__ float exp2_fast(float x) {
   return y;
 }
 
-// log2(x), to no more than a few of its last places; but exact of 0, infinity, NaN and negative x.
+// log2(x) to a few of its last places; but exact of 0, for which it takes what is subnormal, of
+// infinity, of other negative numbers and of NaN.
 __device__ __forceinline__ float log2_fast(float x) {
   float y;
   asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

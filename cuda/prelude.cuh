@@ -12,7 +12,7 @@ using i64 = long long;
 
 // What a kernel is compiled for. What is not named costs nothing.
 enum Option : u32 {
-  kSmoothing = 1 << 0,     // label smoothing of class indices: a sum over all logits
+  kSmoothing = 1 << 0,     // label smoothing; of class indices it is a sum over all logits
   kClassWeights = 1 << 1,  // weights inside sums over classes; w[y] alone needs no option
   kScale = 1 << 2,         // z = k x
   kSoftcap = 1 << 3,       // z = c tanh(k x / c)

@@ -59,7 +59,7 @@ struct Params {
   u32 flags;
   u32 sign_flip;       // 0x80008000 or, of f32, 0x80000000 where k < 0
   float keep;          // 1 - label smoothing
-  float share;         // label smoothing / classes
+  float share;         // label smoothing / classes; / 2 of a binary cross entropy
   float scale;         // |k| / inner, without a cap
   float cap;           // c
   float inner;         // of the logits: with kSoftcap |k| / c; with kScale 1/2 if |k| < 1, else 1

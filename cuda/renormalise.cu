@@ -24,21 +24,22 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads)
     renormalise(const ElementParams p) {
   using Group = typename Sharing<kThreads>::Group;
   const ElementRow<Logit, Target, kOptions> row(p, Group::row());
-  const TermParams& clip = p.term;
+  const Clip& clip = p.clip;
   Pair<0> found;  // the sum that the loss divides by, and that of the targets
   each_turn<Group>(row.read_count(), [&](auto turn) {
-    float x[turn.kCount], t[turn.kCount], w[turn.kCount];
+    Label label[turn.kCount];
+    float x[turn.kCount], w[turn.kCount];
     row.logits.read(turn, x);
-    row.targets(turn, t);
+    row.labels(turn, label);
     row.weights(turn, w);
 #pragma unroll
     for (u32 k = 0; k < turn.kCount; k++) {
-      const float clipped = clip.select(x[k], x[k], clip.clip.lowest, clip.clip.highest);
-      x[k] = kBefore ? x[k] : clipped + clip.clip.epsilon;
-      t[k] = times(w[k], t[k]);
+      const float clipped = clip.select(x[k], x[k], clip.lowest, clip.highest);
+      x[k] = kBefore ? x[k] : clipped + clip.epsilon;
+      w[k] = times(w[k], label[k].t);
     }
     found.first += in_pairs(x);
-    found.second += in_pairs(t);
+    found.second += in_pairs(w);
   });
   found = Group::reduce(found, Pair<0>::plus);
   const float divisor = kBefore ? static_cast<float>(found.first) : 1;

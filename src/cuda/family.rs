@@ -2,9 +2,9 @@
 //! backward. Which of them compute a problem, and what they get.
 
 use super::around::{input, output};
-use super::params::{self, ElementParams, Params, Tensor, TensorParams, TermParams};
+use super::params::{self, ElementParams, Params, Tensor, TensorParams};
 use super::sequence::Step;
-use super::variant::{Variant, element, option, options};
+use super::variant::{Variant, element, option, options, when};
 use crate::call::{Call, Per, Strided, Work};
 use crate::cpu::terms::OfProbability;
 use crate::{Clip, Form, Operation, Outputs, Problem, Reduction, Renormalise};
@@ -63,7 +63,9 @@ pub fn hessian(problem: &Problem) -> Variant {
 fn options_of_elements(problem: &Problem) -> u32 {
     let weighted = problem.class_weights || problem.element_weights || problem.pos_weights;
     let per_element = problem.reduction == Reduction::Elements;
-    u32::from(weighted) * option::WEIGHTS | u32::from(per_element) * option::PER_ELEMENT
+    when(problem.label_smoothing != 0.0, option::SMOOTHING)
+        | when(weighted, option::WEIGHTS)
+        | when(per_element, option::PER_ELEMENT)
 }
 
 fn threads(problem: &Problem) -> u32 {
@@ -138,9 +140,8 @@ fn of_elements(problem: &Problem, call: &Call, mut of: TensorParams) -> ElementP
         of.rows.dloss = 0;
         of.upstream = packed(problem, call, dloss.data.addr() as u64);
     }
-    let smoothing = problem.label_smoothing;
     if problem.operation == Operation::BinaryCrossEntropy {
-        (of.rows.keep, of.rows.share) = (1.0, 0.0); // the terms smooth themselves
+        of.rows.share = (0.5 * problem.label_smoothing) as f32; // between t and 1 - t
     }
     let of_slope = problem.per_unit();
     let of_row = if problem.reduction == Reduction::RowMean { problem.classes as f64 } else { 1.0 };
@@ -151,11 +152,7 @@ fn of_elements(problem: &Problem, call: &Call, mut of: TensorParams) -> ElementP
         pos_weights: input(call.pos_weights),
         of_loss: of_slope / of_row,
         of_slope,
-        term: TermParams {
-            clip: clip(problem),
-            keep: (1.0 - smoothing) as f32,
-            share: (0.5 * smoothing) as f32,
-        },
+        clip: clip(problem),
     }
 }
 
