@@ -13,7 +13,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) elements(const
   const float of_loss = static_cast<float>(row.of_loss),
               of_slope = static_cast<float>(row.of_slope);
   double sum = 0;
-  each_turn<Group>(row.read_count(), [&](auto turn) {
+  each_turn<Group>(p.of, row.read_count(), [&](auto turn) {
     float x[turn.kCount], loss[turn.kCount], slope[turn.kCount];
     row.logits.read(turn, x);
     row.template terms<OfElement>(turn, x, loss, slope);
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) elements(const
   });
   if constexpr (kHasGradient<Gradient>) {
     if (!row.target.counted) {
-      each_turn<Group>(row.count(), [&](auto turn) { gradient.fill(turn, 0); });
+      each_turn<Group>(p.of, row.count(), [&](auto turn) { gradient.fill(turn, 0); });
     }
   }
   sum = Group::reduce(sum, [](double a, double b) { return a + b; });
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) one_class(cons
   const RowTarget& target = row.target;
   const u32 reader = target.index >= 0 ? target.index % Group::kThreads : 0;
   const bool reads = Group::thread() == reader;
-  const Turn<1, 1> own = {static_cast<u32>(target.index)};
+  const Turn<1, 1, false> own = {static_cast<u32>(target.index)};
   Term term = {0, 0};
   if (reads && target.index >= 0) {
     float x[1];
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) one_class(cons
   if constexpr (kHasGradient<Gradient>) {
     const TensorRow<Gradient> gradient(p.of.output, row.place);
     const float others = target.counted && !target.valid ? nan() : 0;
-    each_turn<Group>(row.count(), [&](auto turn) { gradient.fill(turn, others); });
+    each_turn<Group>(p.of, row.count(), [&](auto turn) { gradient.fill(turn, others); });
     if (reads && target.index >= 0) {
       gradient.fill(own, times(term.slope, static_cast<float>(row.of_slope)));
     }

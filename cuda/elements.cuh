@@ -76,14 +76,13 @@ struct ElementRow {
   __device__ __forceinline__ u32 count() const { return exists ? p.of.rows.classes : 0; }
 
   // The targets of a turn.
-  template <u32 kCount, u32 kApart>
-  __device__ __forceinline__ void labels(const Turn<kCount, kApart>& turn,
-                                         Label (&label)[kCount]) const {
-    float t[kCount], v[kCount];
+  template <class Turn>
+  __device__ __forceinline__ void labels(const Turn& turn, Label (&label)[Turn::kCount]) const {
+    float t[Turn::kCount], v[Turn::kCount];
     if constexpr (kProbabilities<Target> && kHasTargets<Target>) probabilities.read(turn, t);
     of_classes(p.pos_weights, turn, v);
 #pragma unroll
-    for (u32 k = 0; k < kCount; k++) {
+    for (u32 k = 0; k < Turn::kCount; k++) {
       if constexpr (!kHasTargets<Target>) t[k] = 0;
       if constexpr (!kProbabilities<Target>) t[k] = turn[k] == static_cast<u32>(target.index);
       label[k] = {smoothed(t[k]), smoothed(1 - t[k]), v[k]};
@@ -94,41 +93,43 @@ struct ElementRow {
   }
 
   // Numbers of a turn that an array has for each class; 1 without one.
-  template <u32 kCount, u32 kApart>
-  static __device__ __forceinline__ void of_classes(const float* numbers,
-                                                    const Turn<kCount, kApart>& turn,
-                                                    float (&x)[kCount]) {
+  template <class Turn>
+  static __device__ __forceinline__ void of_classes(const float* numbers, const Turn& turn,
+                                                    float (&x)[Turn::kCount]) {
+    if ((kOptions & kWeights) && numbers) {
 #pragma unroll
-    for (u32 k = 0; k < kCount; k++) {
-      x[k] = (kOptions & kWeights) && numbers ? numbers[turn[k]] : 1;
+      for (u32 k = 0; k < Turn::kCount; k++) x[k] = numbers[turn[k]];
+    } else {
+#pragma unroll
+      for (u32 k = 0; k < Turn::kCount; k++) x[k] = 1;
     }
   }
 
   // The weights of its elements, but for that of the row.
-  template <u32 kCount, u32 kApart>
-  __device__ __forceinline__ void weights(const Turn<kCount, kApart>& turn,
-                                          float (&w)[kCount]) const {
+  template <class Turn>
+  __device__ __forceinline__ void weights(const Turn& turn, float (&w)[Turn::kCount]) const {
     of_classes(p.of.rows.class_weights, turn, w);
     if constexpr (kOptions & kWeights) {
       if (p.weights.data) {
-        float of_element[kCount];
+        float of_element[Turn::kCount];
         TensorRow<float>(p.weights, place).read(turn, of_element);
 #pragma unroll
-        for (u32 k = 0; k < kCount; k++) w[k] = times(w[k], of_element[k]);
+        for (u32 k = 0; k < Turn::kCount; k++) w[k] = times(w[k], of_element[k]);
       }
     }
   }
 
   // The losses of its elements with x in the places of their numbers, and the derivatives by x.
-  template <class OfElement, u32 kCount, u32 kApart>
-  __device__ __forceinline__ void terms(const Turn<kCount, kApart>& turn, const float (&x)[kCount],
-                                        float (&loss)[kCount], float (&slope)[kCount]) const {
-    Label label[kCount];
-    float w[kCount];
+  template <class OfElement, class Turn>
+  __device__ __forceinline__ void terms(const Turn& turn, const float (&x)[Turn::kCount],
+                                        float (&loss)[Turn::kCount],
+                                        float (&slope)[Turn::kCount]) const {
+    Label label[Turn::kCount];
+    float w[Turn::kCount];
     labels(turn, label);
     weights(turn, w);
 #pragma unroll
-    for (u32 k = 0; k < kCount; k++) {
+    for (u32 k = 0; k < Turn::kCount; k++) {
       const Term term = OfElement::at(p.clip, x[k], label[k]);
       loss[k] = kOptions & kWeights ? times(w[k], term.loss) : term.loss;
       slope[k] = kOptions & kWeights ? times(w[k], term.slope) : term.slope;

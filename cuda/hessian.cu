@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) hessian(const 
   const Softmax<kOptions> softmax(squash, largest, stats.s);
 
   HessianSums sums;
-  each_turn<Group>(read_count, [&](auto turn) {
+  each_turn<Group>(p, read_count, [&](auto turn) {
     float x[turn.kCount], v[turn.kCount];
     logits.read(turn, x);
     direction.read(turn, v);
@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) hessian(const 
   const double slope = squash.constant_slope(), per_e = slope * slope * softmax.p_max;
   const float of_v = static_cast<float>(curvature * per_e);
   const float rest = static_cast<float>((of_lse - curvature) * sums.mean * softmax.p_max * per_e);
-  each_turn<Group>(read_count, [&](auto turn) {
+  each_turn<Group>(p, read_count, [&](auto turn) {
     float x[turn.kCount], v[turn.kCount];
     logits.read(turn, x);
     direction.read(turn, v);
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) hessian(const 
     product.write(turn, x);
   });
   if (!target.counted) {
-    each_turn<Group>(count, [&](auto turn) { product.fill(turn, 0); });
+    each_turn<Group>(p, count, [&](auto turn) { product.fill(turn, 0); });
   }
 }
 

@@ -25,6 +25,7 @@ enum TargetType : u32 { kI32, kI64, kU8, kU32 };
 enum Flag : u32 {
   kIgnore = 1 << 0,       // rows with `ignore_index` are not counted
   kDlossPerRow = 1 << 1,  // dloss has a value for each row
+  kNeighbours = 1 << 2,   // classes are neighbours in all tensors of any layout
 };
 
 // Of a row. As aligned as its parts: callers have them in an array of f32.

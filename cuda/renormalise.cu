@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads)
   const ElementRow<Logit, Target, kOptions> row(p, Group::row());
   const Clip& clip = p.clip;
   Pair<0> found;  // the sum that the loss divides by, and that of the targets
-  each_turn<Group>(row.read_count(), [&](auto turn) {
+  each_turn<Group>(p.of, row.read_count(), [&](auto turn) {
     Label label[turn.kCount];
     float x[turn.kCount], w[turn.kCount];
     row.logits.read(turn, x);
@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads)
     for (u32 k = 0; k < turn.kCount; k++) x[k] /= divisor;
     row.template terms<OfElement>(turn, x, loss, slope);
   };
-  each_turn<Group>(row.read_count(), [&](auto turn) {
+  each_turn<Group>(p.of, row.read_count(), [&](auto turn) {
     float x[turn.kCount], loss[turn.kCount], slope[turn.kCount];
     read_terms(turn, x, loss, slope);
 #pragma unroll
@@ -69,7 +69,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads)
     const float of_slope = static_cast<float>(factor);
     const float rest = kBefore ? static_cast<float>(-of_terms.second * factor) : -0.f;
     const float even = static_cast<float>(found.second / found.first);
-    each_turn<Group>(row.read_count(), [&](auto turn) {
+    each_turn<Group>(p.of, row.read_count(), [&](auto turn) {
       float x[turn.kCount], loss[turn.kCount], slope[turn.kCount];
       read_terms(turn, x, loss, slope);
 #pragma unroll
@@ -80,7 +80,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads)
       gradient.write(turn, slope);
     });
     if (!row.target.counted) {
-      each_turn<Group>(row.count(), [&](auto turn) { gradient.fill(turn, 0); });
+      each_turn<Group>(p.of, row.count(), [&](auto turn) { gradient.fill(turn, 0); });
     }
   }
 }

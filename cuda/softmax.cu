@@ -8,15 +8,17 @@ namespace xent {
 
 // What is known of a row of `count` classes. All threads of the group take part.
 template <class Group, class Logit, u32 kOptions>
-__device__ __forceinline__ Part<classes, kOptions> read_row(const OrientedRow<Logit, kOptions>& row,
+__device__ __forceinline__ Part<classes, kOptions> read_row(const TensorParams& p,
+                                                            const OrientedRow<Logit, kOptions>& row,
                                                             u32 count,
                                                             const Squash<kOptions>& squash) {
   Running<classes, kOptions> sums(squash);
-  each_turn<Group>(count, [&](auto turn) {
-    float x[turn.kCount], top = -infinity(), s = 0;
+  each_turn<Group>(p, count, [&](auto turn) {
+    float x[turn.kCount], s = 0;
     row.read(turn, x);
+    float top = x[0];
 #pragma unroll
-    for (u32 k = 0; k < turn.kCount; k++) top = fmaxf(top, x[k]);
+    for (u32 k = 1; k < turn.kCount; k++) top = fmaxf(top, x[k]);
     if (top > sums.largest) s = sums.rise(top, squash);
 #pragma unroll
     for (u32 k = 0; k < turn.kCount; k++) {
@@ -31,12 +33,13 @@ __device__ __forceinline__ Part<classes, kOptions> read_row(const OrientedRow<Lo
 
 // s of a row whose exponentials may have vanished: in double, of exponentials times 2^64.
 template <class Group, class Logit, u32 kOptions>
-__device__ __forceinline__ float faint_sum(const OrientedRow<Logit, kOptions>& row, u32 count,
+__device__ __forceinline__ float faint_sum(const TensorParams& p,
+                                           const OrientedRow<Logit, kOptions>& row, u32 count,
                                            float largest, const Squash<kOptions>& squash) {
   constexpr double kTwoToMinus64 = 5.421010862427522e-20;
   const float reference = squash.reference(largest);
   double s = 0;
-  each_turn<Group>(count, [&](auto turn) {
+  each_turn<Group>(p, count, [&](auto turn) {
     float x[turn.kCount];
     row.read(turn, x);
 #pragma unroll
@@ -58,17 +61,17 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) softmax(const 
   const OrientedRow<Logit, kOptions> logits(p, place);
   const TensorRow<Output> output(p.output, place);
   const Squash<kOptions> squash(p.rows);
-  Part<classes, kOptions> part = read_row<Group>(logits, count, squash);
+  Part<classes, kOptions> part = read_row<Group>(p, logits, count, squash);
   if constexpr (kLogarithm) {
     if (Group::any(is_faint(part.s, p.rows.classes))) {
-      const float s = faint_sum<Group>(logits, count, part.largest, squash);
+      const float s = faint_sum<Group>(p, logits, count, part.largest, squash);
       if (is_faint(part.s, p.rows.classes)) part.s = s;
     }
   }
   const Softmax<kOptions> softmax(squash, part.largest, part.s);
   const float log1p_s = softmax.defined ? softmax.log1p_s() : nan();
   const float p_max = softmax.defined ? softmax.p_max : nan();
-  each_turn<Group>(count, [&](auto turn) {
+  each_turn<Group>(p, count, [&](auto turn) {
     float x[turn.kCount];
     logits.read(turn, x);
 #pragma unroll
@@ -91,7 +94,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) of_softmax(con
   const TensorRow<Output> output(p.logits, place), upstream(p.upstream, place);
   const TensorRow<Gradient> gradient(p.output, place);
   double sum = 0;
-  each_turn<Group>(count, [&](auto turn) {
+  each_turn<Group>(p, count, [&](auto turn) {
     float g[turn.kCount], y[turn.kCount];
     upstream.read(turn, g);
     if constexpr (!kLogarithm) {
@@ -103,7 +106,7 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) of_softmax(con
   });
   const float all =
       static_cast<float>(Group::reduce(sum, [](double a, double b) { return a + b; }));
-  each_turn<Group>(count, [&](auto turn) {
+  each_turn<Group>(p, count, [&](auto turn) {
     float g[turn.kCount], y[turn.kCount];
     upstream.read(turn, g);
     output.read(turn, y);

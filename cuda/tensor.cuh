@@ -42,9 +42,11 @@ struct Place {
 };
 
 // Classes of a thread that it works on at once: `first`, and those that follow it kApart apart.
-template <u32 kCount_, u32 kApart_>
+// kNeighbours: in all tensors, classes are neighbours.
+template <u32 kCount_, u32 kApart_, bool kNeighbours_>
 struct Turn {
   static constexpr u32 kCount = kCount_, kApart = kApart_;
+  static constexpr bool kNeighbours = kNeighbours_;
   u32 first;
 
   __device__ __forceinline__ u32 operator[](u32 k) const { return first + k * kApart; }
@@ -53,13 +55,18 @@ struct Turn {
 // Calls f(turn) for those classes, of `count`, that belong to the thread: as many turns of four as
 // there are, then turns of one. What is summed in a turn is a function of `count` alone.
 template <class Group, class F>
-__device__ __forceinline__ void each_turn(u32 count, F f) {
-  constexpr u32 kCount = 4, kApart = Group::kThreads;
+__device__ __forceinline__ void each_turn(const TensorParams& p, u32 count, F f) {
+  constexpr u32 kCount = 4, kApart = Group::kThreads, kRest = (kCount - 1) * kApart;
   u32 c = Group::thread();
+  if (p.rows.flags & kNeighbours) {
 #pragma unroll 1
-  for (; c + (kCount - 1) * kApart < count; c += kCount * kApart) f(Turn<kCount, kApart>{c});
+    for (; c + kRest < count; c += kCount * kApart) f(Turn<kCount, kApart, true>{c});
+  } else {
 #pragma unroll 1
-  for (; c < count; c += kApart) f(Turn<1, kApart>{c});
+    for (; c + kRest < count; c += kCount * kApart) f(Turn<kCount, kApart, false>{c});
+  }
+#pragma unroll 1
+  for (; c < count; c += kApart) f(Turn<1, kApart, false>{c});
 }
 
 // A row of a tensor of this type.
@@ -69,44 +76,32 @@ struct TensorRow {
   i64 step;
 
   __device__ __forceinline__ TensorRow(const Tensor& tensor, const Place& place)
-      : first(static_cast<T*>(tensor.data) + place.outer * tensor.outer +
-              place.inner * tensor.inner),
+      : first(settled(static_cast<T*>(tensor.data) + place.outer * tensor.outer +
+                      place.inner * tensor.inner)),
         step(tensor.by_class) {}
-  __device__ __forceinline__ T* at(u32 c) const { return first + c * step; }
 
-  // Reads the elements of a turn. Where they are neighbours, their addresses cost nothing.
-  template <u32 kCount, u32 kApart>
-  __device__ __forceinline__ void read(const Turn<kCount, kApart>& turn, float (&x)[kCount]) const {
-    if (step == 1) {
-      const T* from = first + turn.first;
+  // Reads the elements of a turn.
+  template <class Turn>
+  __device__ __forceinline__ void read(const Turn& turn, float (&x)[Turn::kCount]) const {
+    const i64 step = Turn::kNeighbours ? 1 : this->step;
+    const T* from = first + turn.first * step;
 #pragma unroll
-      for (u32 k = 0; k < kCount; k++) x[k] = load(from + k * kApart);
-    } else {
-      const T* from = at(turn.first);
-#pragma unroll
-      for (u32 k = 0; k < kCount; k++, from += kApart * step) x[k] = load(from);
-    }
+    for (u32 k = 0; k < Turn::kCount; k++) x[k] = load(from + k * Turn::kApart * step);
   }
   // Writes them.
-  template <u32 kCount, u32 kApart>
-  __device__ __forceinline__ void write(const Turn<kCount, kApart>& turn,
-                                        const float (&x)[kCount]) const {
-    if (step == 1) {
-      T* to = first + turn.first;
+  template <class Turn>
+  __device__ __forceinline__ void write(const Turn& turn, const float (&x)[Turn::kCount]) const {
+    const i64 step = Turn::kNeighbours ? 1 : this->step;
+    T* to = first + turn.first * step;
 #pragma unroll
-      for (u32 k = 0; k < kCount; k++) store(to + k * kApart, x[k]);
-    } else {
-      T* to = at(turn.first);
-#pragma unroll
-      for (u32 k = 0; k < kCount; k++, to += kApart * step) store(to, x[k]);
-    }
+    for (u32 k = 0; k < Turn::kCount; k++) store(to + k * Turn::kApart * step, x[k]);
   }
   // Writes one number to all of them.
-  template <u32 kCount, u32 kApart>
-  __device__ __forceinline__ void fill(const Turn<kCount, kApart>& turn, float value) const {
-    float x[kCount];
+  template <class Turn>
+  __device__ __forceinline__ void fill(const Turn& turn, float value) const {
+    float x[Turn::kCount];
 #pragma unroll
-    for (u32 k = 0; k < kCount; k++) x[k] = value;
+    for (u32 k = 0; k < Turn::kCount; k++) x[k] = value;
     write(turn, x);
   }
 };
@@ -119,12 +114,12 @@ struct OrientedRow {
 
   __device__ __forceinline__ OrientedRow(const TensorParams& p, const Place& place)
       : logits(p.logits, place), flip(p.rows.sign_flip & Element<float>::kSignBits) {}
-  template <u32 kCount, u32 kApart>
-  __device__ __forceinline__ void read(const Turn<kCount, kApart>& turn, float (&x)[kCount]) const {
+  template <class Turn>
+  __device__ __forceinline__ void read(const Turn& turn, float (&x)[Turn::kCount]) const {
     logits.read(turn, x);
     if constexpr (kOptions & kScale) {
 #pragma unroll
-      for (u32 k = 0; k < kCount; k++) x[k] = __uint_as_float(__float_as_uint(x[k]) ^ flip);
+      for (u32 k = 0; k < Turn::kCount; k++) x[k] = __uint_as_float(__float_as_uint(x[k]) ^ flip);
     }
   }
 };

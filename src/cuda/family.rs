@@ -117,7 +117,7 @@ pub(crate) fn step(problem: &Problem, call: &Call, rows: Params) -> Step {
     let to =
         if problem.is_softmax() && call.work == Work::Forward { call.output } else { call.dlogits };
     let of_probabilities = problem.has_targets() && problem.targets_are_probabilities();
-    let tensors = TensorParams {
+    let mut tensors = TensorParams {
         rows,
         logits: tensor(Some(call.logits)),
         targets: tensor(of_probabilities.then_some(call.targets)),
@@ -125,10 +125,19 @@ pub(crate) fn step(problem: &Problem, call: &Call, rows: Params) -> Step {
         output: tensor(to),
         inner: call.inner as i64,
     };
-    match problem.is_softmax() || call.work == Work::DoubleBackward {
-        true => Step::Tensors(tensors),
-        false => Step::Elements(of_elements(problem, call, tensors)),
+    if problem.is_softmax() || call.work == Work::DoubleBackward {
+        tensors.rows.flags |= neighbours(&tensors, []);
+        return Step::Tensors(tensors);
     }
+    let mut elements = of_elements(problem, call, tensors);
+    elements.of.rows.flags |= neighbours(&elements.of, [&elements.weights, &elements.losses]);
+    Step::Elements(elements)
+}
+
+/// Whether classes are neighbours in all tensors.
+fn neighbours<const N: usize>(of: &TensorParams, more: [&Tensor; N]) -> u32 {
+    let mut all = [&of.logits, &of.targets, &of.upstream, &of.output].into_iter().chain(more);
+    when(all.all(|t| t.data == 0 || t.by_class == 1), params::NEIGHBOURS)
 }
 
 fn of_elements(problem: &Problem, call: &Call, mut of: TensorParams) -> ElementParams {

@@ -109,7 +109,7 @@ twins! {
         classes: u32,
         /// See [`target_type`].
         target_type: u32,
-        /// [`IGNORE`] and [`DLOSS_PER_ROW`].
+        /// [`IGNORE`], [`DLOSS_PER_ROW`], [`NEIGHBOURS`].
         flags: u32,
         /// The signs of the elements in a word, if the scale is negative.
         sign_flip: u32,
@@ -318,6 +318,8 @@ twins! {
 pub const IGNORE: u32 = 1;
 /// Flag: the upstream gradient has a value for each row.
 pub const DLOSS_PER_ROW: u32 = 2;
+/// Flag: classes are neighbours in all tensors of any layout.
+pub const NEIGHBOURS: u32 = 4;
 
 /// The scales are 1.
 pub const DENOMINATOR_ONE: u32 = 0;
