@@ -142,11 +142,27 @@ struct Element<bfloat> {
   static __device__ __forceinline__ void store(bfloat* at, u32 bits) { store_bits2(at, bits); }
 };
 
+// One of the elements in a word.
+template <class T>
+__device__ __forceinline__ float widen(u32 word, u32 i) {
+  float x[2];
+  Element<T>::unpack(word, x);
+  return x[i];
+}
+template <>
+__device__ __forceinline__ float widen<half>(u32 word, u32 i) {
+  float x;
+  if (i == 0) {
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, a;}" : "=f"(x) : "r"(word));
+  } else {
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, b;}" : "=f"(x) : "r"(word));
+  }
+  return x;
+}
+
 template <class T>
 __device__ __forceinline__ float load(const T* at) {
-  float x[2];
-  Element<T>::unpack(Element<T>::load(at), x);
-  return x[0];
+  return widen<T>(Element<T>::load(at), 0);
 }
 
 template <class T>

@@ -22,16 +22,18 @@ __device__ __forceinline__ float log2_fast(float x) {
 // The larger and the smaller of x and a bound; a NaN stays.
 __device__ __forceinline__ float at_least(float x, float bound) {
 #if __CUDA_ARCH__ >= 800
-  asm("max.NaN.f32 %0, %0, %1;" : "+f"(x) : "f"(bound));
-  return x;
+  float y;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(x), "f"(bound));
+  return y;
 #else
   return x < bound ? bound : x;
 #endif
 }
 __device__ __forceinline__ float at_most(float x, float bound) {
 #if __CUDA_ARCH__ >= 800
-  asm("min.NaN.f32 %0, %0, %1;" : "+f"(x) : "f"(bound));
-  return x;
+  float y;
+  asm("min.NaN.f32 %0, %1, %2;" : "=f"(y) : "f"(x), "f"(bound));
+  return y;
 #else
   return x > bound ? bound : x;
 #endif
@@ -54,8 +56,8 @@ __device__ __forceinline__ float exp2_near_0(float f) {
 // low that is smaller than its last place. -0 costs no instruction.
 __device__ __forceinline__ float exp2_exact(float high, float low = -0.f) {
   const float shifted = high + kRound;
-  const float p = exp2_near_0((high - (shifted - kRound)) + low);
-  return __uint_as_float(__float_as_uint(p) + (__float_as_uint(shifted) << 23));
+  const float f = (high - (shifted - kRound)) + low;
+  return __uint_as_float(__float_as_uint(exp2_near_0(f)) + (__float_as_uint(shifted) << 23));
 }
 
 // Adds e to `sum`, or where x is the largest logit, 1 to `count`. Three instructions, which the

@@ -95,9 +95,10 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) of_softmax(con
   const TensorRow<Gradient> gradient(p.output, place);
   double sum = 0;
   each_turn<Group>(p, count, [&](auto turn) {
-    float g[turn.kCount], y[turn.kCount];
+    float g[turn.kCount];
     upstream.read(turn, g);
     if constexpr (!kLogarithm) {
+      float y[turn.kCount];
       output.read(turn, y);
 #pragma unroll
       for (u32 k = 0; k < turn.kCount; k++) g[k] = times(y[k], g[k]);

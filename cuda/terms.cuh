@@ -120,7 +120,7 @@ struct BinaryOfLogit {
     const float large = reciprocal(1 + e), small = e * large;
     const float of_x = x < 0 ? small : large, of_minus_x = x < 0 ? large : small;
     return {times(label.positive(), below + rest) + times(label.rest, above + rest),
-            label.rest * of_x - label.positive() * of_minus_x};
+            fmaf(label.rest, of_x, -label.positive() * of_minus_x)};
   }
 };
 
@@ -146,7 +146,7 @@ struct BinaryOfFloored {
     const float l = OfFloored::at(clip, x).loss, rest = at_most(-log1p(-x), clip.bound);
     const float variance = at_least(x * (1 - x), kSmallest);
     return {times(label.positive(), l) + times(label.rest, rest),
-            quotient(label.rest * x - label.positive() * (1 - x), variance)};
+            quotient(fmaf(label.rest, x, -label.positive() * (1 - x)), variance)};
   }
 };
 
