@@ -27,15 +27,15 @@ __device__ __forceinline__ u32 load_bits(const void* at) {
   return v;
 }
 __device__ __forceinline__ u32 load_bits2(const void* at) {
-  u16 v;
-  asm volatile("ld.global.u16 %0, [%1];" : "=h"(v) : "l"(at) : "memory");
+  u32 v;  // a wider register is filled with zeros
+  asm volatile("ld.global.u16 %0, [%1];" : "=r"(v) : "l"(at) : "memory");
   return v;
 }
 __device__ __forceinline__ void store_bits(void* at, u32 v) {
   asm volatile("st.global.u32 [%0], %1;" ::"l"(at), "r"(v) : "memory");
 }
 __device__ __forceinline__ void store_bits2(void* at, u32 v) {
-  asm volatile("st.global.u16 [%0], %1;" ::"l"(at), "h"(static_cast<u16>(v)) : "memory");
+  asm volatile("st.global.u16 [%0], %1;" ::"l"(at), "r"(v) : "memory");
 }
 
 // What kernels need of an element type: conversion, rounded to nearest even, and in one word two
@@ -142,11 +142,27 @@ struct Element<bfloat> {
   static __device__ __forceinline__ void store(bfloat* at, u32 bits) { store_bits2(at, bits); }
 };
 
+// One of the elements in a word.
+template <class T>
+__device__ __forceinline__ float widen(u32 word, u32 i) {
+  float x[2];
+  Element<T>::unpack(word, x);
+  return x[i];
+}
+template <>
+__device__ __forceinline__ float widen<half>(u32 word, u32 i) {
+  float x;
+  if (i == 0) {
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, a;}" : "=f"(x) : "r"(word));
+  } else {
+    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, b;}" : "=f"(x) : "r"(word));
+  }
+  return x;
+}
+
 template <class T>
 __device__ __forceinline__ float load(const T* at) {
-  float x[2];
-  Element<T>::unpack(Element<T>::load(at), x);
-  return x[0];
+  return widen<T>(Element<T>::load(at), 0);
 }
 
 template <class T>

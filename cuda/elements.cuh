@@ -14,9 +14,9 @@ struct ElementParams {
   const float* pos_weights;  // (classes)
   double of_loss;            // what the loss of a row or of an element is multiplied by
   double of_slope;           // and its derivatives, beside the scales
-  TermParams term;
+  Clip clip;
 };
-static_assert(sizeof(ElementParams) == 504, "as in src/cuda/params.rs");
+static_assert(sizeof(ElementParams) == 496, "as in src/cuda/params.rs");
 
 // `Target` is classes, the type of probabilities, or none.
 template <class Target>
@@ -24,8 +24,20 @@ constexpr bool kHasTargets = true;
 template <>
 constexpr bool kHasTargets<none> = false;
 
+// Multiplies all by a factor that is seldom 0 or infinite, as `times` does.
+template <u32 kCount>
+__device__ __forceinline__ void multiply(float (&x)[kCount], float factor) {
+  if (factor != 0 && is_finite(factor)) {
+#pragma unroll
+    for (u32 k = 0; k < kCount; k++) x[k] *= factor;
+  } else {
+#pragma unroll
+    for (u32 k = 0; k < kCount; k++) x[k] = times(x[k], factor);
+  }
+}
+
 // A row, and what its losses and derivatives are multiplied by.
-template <class Logit, class Target>
+template <class Logit, class Target, u32 kOptions>
 struct ElementRow {
   const ElementParams& p;
   i64 row;
@@ -58,37 +70,70 @@ struct ElementRow {
   }
 
   // Classes that are read, and that are written.
-  __device__ __forceinline__ i32 read_count() const {
+  __device__ __forceinline__ u32 read_count() const {
     return target.counted ? p.of.rows.classes : 0;
   }
-  __device__ __forceinline__ i32 count() const { return exists ? p.of.rows.classes : 0; }
+  __device__ __forceinline__ u32 count() const { return exists ? p.of.rows.classes : 0; }
 
-  // The target of a class, smoothed.
-  __device__ __forceinline__ float operator[](i32 c) const {
-    if constexpr (!kHasTargets<Target>) return 0;
-    float t;
-    if constexpr (kProbabilities<Target> && kHasTargets<Target>) {
-      t = probabilities[c];
-    } else {
-      t = c == target.index ? 1 : 0;
+  // The targets of a turn.
+  template <class Turn>
+  __device__ __forceinline__ void labels(const Turn& turn, Label (&label)[Turn::kCount]) const {
+    float t[Turn::kCount], v[Turn::kCount];
+    if constexpr (kProbabilities<Target> && kHasTargets<Target>) probabilities.read(turn, t);
+    of_classes(p.pos_weights, turn, v);
+#pragma unroll
+    for (u32 k = 0; k < Turn::kCount; k++) {
+      if constexpr (!kHasTargets<Target>) t[k] = 0;
+      if constexpr (!kProbabilities<Target>) t[k] = turn[k] == static_cast<u32>(target.index);
+      label[k] = {smoothed(t[k]), smoothed(1 - t[k]), v[k]};
     }
-    return fmaf(t, p.of.rows.keep, p.of.rows.share);
+  }
+  __device__ __forceinline__ float smoothed(float t) const {
+    return kOptions & kSmoothing ? fmaf(t, p.of.rows.keep, p.of.rows.share) : t;
   }
 
-  // The weight of an element, but for that of its row.
-  __device__ __forceinline__ float weight(i32 c) const {
-    float w = p.of.rows.class_weights ? p.of.rows.class_weights[c] : 1;
-    if (p.weights.data) w = times(w, TensorRow<float>(p.weights, place)[c]);
-    return w;
+  // Numbers of a turn that an array has for each class; 1 without one.
+  template <class Turn>
+  static __device__ __forceinline__ void of_classes(const float* numbers, const Turn& turn,
+                                                    float (&x)[Turn::kCount]) {
+    if ((kOptions & kWeights) && numbers) {
+#pragma unroll
+      for (u32 k = 0; k < Turn::kCount; k++) x[k] = numbers[turn[k]];
+    } else {
+#pragma unroll
+      for (u32 k = 0; k < Turn::kCount; k++) x[k] = 1;
+    }
   }
 
-  // The loss of an element with x in the place of its number, and its derivative by x.
-  template <class OfElement>
-  __device__ __forceinline__ Term term(i32 c, float x) const {
-    const float v = p.pos_weights ? p.pos_weights[c] : 1;
-    const Term term = OfElement::at(p.term, x, (*this)[c], v);
-    const float w = weight(c);
-    return {times(w, term.loss), times(w, term.slope)};
+  // The weights of its elements, but for that of the row.
+  template <class Turn>
+  __device__ __forceinline__ void weights(const Turn& turn, float (&w)[Turn::kCount]) const {
+    of_classes(p.of.rows.class_weights, turn, w);
+    if constexpr (kOptions & kWeights) {
+      if (p.weights.data) {
+        float of_element[Turn::kCount];
+        TensorRow<float>(p.weights, place).read(turn, of_element);
+#pragma unroll
+        for (u32 k = 0; k < Turn::kCount; k++) w[k] = times(w[k], of_element[k]);
+      }
+    }
+  }
+
+  // The losses of its elements with x in the places of their numbers, and the derivatives by x.
+  template <class OfElement, class Turn>
+  __device__ __forceinline__ void terms(const Turn& turn, const float (&x)[Turn::kCount],
+                                        float (&loss)[Turn::kCount],
+                                        float (&slope)[Turn::kCount]) const {
+    Label label[Turn::kCount];
+    float w[Turn::kCount];
+    labels(turn, label);
+    weights(turn, w);
+#pragma unroll
+    for (u32 k = 0; k < Turn::kCount; k++) {
+      const Term term = OfElement::at(p.clip, x[k], label[k]);
+      loss[k] = kOptions & kWeights ? times(w[k], term.loss) : term.loss;
+      slope[k] = kOptions & kWeights ? times(w[k], term.slope) : term.slope;
+    }
   }
 
   // Writes the loss of the row. One thread does.

@@ -26,22 +26,35 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) hessian(const 
   const i64 row = Group::row();
   const bool exists = row < p.rows.rows;
   const RowTarget target = exists ? row_target<Target>(p.rows, row) : RowTarget{false, true, -1, 1};
-  const i32 count = exists ? p.rows.classes : 0, read_count = target.counted ? count : 0;
+  const u32 count = exists ? p.rows.classes : 0, read_count = target.counted ? count : 0;
   const Place place(p, row);
   const OrientedRow<Logit, kOptions> logits(p, place);
   const TensorRow<Gradient> direction(p.upstream, place), product(p.output, place);
+  const TensorRow<Target> targets(p.targets, place);
   const Stats stats = exists ? p.rows.stats[row] : Stats{0, 0};
   const Squash<kOptions> squash(p.rows);
   const float largest = p.rows.sign_flip ? -stats.largest : stats.largest;
   const Softmax<kOptions> softmax(squash, largest, stats.s);
 
   HessianSums sums;
-  each_class<Group>(read_count, [&](i32 c) {
-    sums.mean += times(squash.power(logits[c], softmax.reference), direction[c]);
+  each_turn<Group>(p, read_count, [&](auto turn) {
+    float x[turn.kCount], v[turn.kCount];
+    logits.read(turn, x);
+    direction.read(turn, v);
+#pragma unroll
+    for (u32 k = 0; k < turn.kCount; k++) {
+      v[k] = times(squash.power(x[k], softmax.reference), v[k]);
+    }
+    sums.mean += in_pairs(v);
     if constexpr (kProbabilities<Target>) {
-      const float q = TensorRow<Target>(p.targets, place)[c];
-      const float u = fmaf(q, p.rows.keep, p.rows.share);
-      sums.mass += p.rows.class_weights ? times(u, p.rows.class_weights[c]) : u;
+      float u[turn.kCount];
+      targets.read(turn, u);
+#pragma unroll
+      for (u32 k = 0; k < turn.kCount; k++) {
+        u[k] = fmaf(u[k], p.rows.keep, p.rows.share);
+        if (p.rows.class_weights) u[k] = times(u[k], p.rows.class_weights[turn[k]]);
+      }
+      sums.mass += in_pairs(u);
     }
   });
   sums = Group::reduce(sums, HessianSums::plus);
@@ -65,14 +78,19 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) hessian(const 
   const double slope = squash.constant_slope(), per_e = slope * slope * softmax.p_max;
   const float of_v = static_cast<float>(curvature * per_e);
   const float rest = static_cast<float>((of_lse - curvature) * sums.mean * softmax.p_max * per_e);
-  each_class<Group>(count, [&](i32 c) {
-    float g = 0;
-    if (target.counted) {
-      const float e = squash.power(logits[c], softmax.reference);
-      g = times(e, fmaf(direction[c], of_v, rest));
+  each_turn<Group>(p, read_count, [&](auto turn) {
+    float x[turn.kCount], v[turn.kCount];
+    logits.read(turn, x);
+    direction.read(turn, v);
+#pragma unroll
+    for (u32 k = 0; k < turn.kCount; k++) {
+      x[k] = times(squash.power(x[k], softmax.reference), fmaf(v[k], of_v, rest));
     }
-    product.set(c, g);
+    product.write(turn, x);
   });
+  if (!target.counted) {
+    each_turn<Group>(p, count, [&](auto turn) { product.fill(turn, 0); });
+  }
 }
 
 }  // namespace xent

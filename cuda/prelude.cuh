@@ -12,13 +12,15 @@ using i64 = long long;
 
 // What a kernel is compiled for. What is not named costs nothing.
 enum Option : u32 {
-  kSmoothing = 1 << 0,     // label smoothing of class indices: a sum over all logits
+  kSmoothing = 1 << 0,     // label smoothing; of class indices it is a sum over all logits
   kClassWeights = 1 << 1,  // weights inside sums over classes; w[y] alone needs no option
   kScale = 1 << 2,         // z = k x
   kSoftcap = 1 << 3,       // z = c tanh(k x / c)
   kEntropy = 1 << 4,
-  kArgmax = 1 << 5,    // argmax, correct
-  kBackward = 1 << 6,  // the gradient alone, from statistics
+  kArgmax = 1 << 5,      // argmax, correct
+  kBackward = 1 << 6,    // the gradient alone, from statistics
+  kWeights = 1 << 7,     // of classes, of elements, of positive parts: of losses that are sums
+  kPerElement = 1 << 8,  // losses and upstream gradients are those of elements
 };
 
 constexpr u32 kWarp = 32;
@@ -60,8 +62,9 @@ __device__ __forceinline__ u32 settled(u32 x) {
 // a b, where 0 times infinity is 0 and a NaN stays one.
 template <class T>
 __device__ __forceinline__ T times(T a, T b) {
-  const bool skip = (a == 0 || b == 0) && !is_nan(a) && !is_nan(b);
-  return skip ? 0 : a * b;
+  const T product = a * b;
+  const bool numbers = !is_nan(a) && !is_nan(b);
+  return is_nan(product) && numbers ? 0 : product;
 }
 
 }  // namespace xent

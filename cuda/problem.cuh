@@ -25,6 +25,7 @@ enum TargetType : u32 { kI32, kI64, kU8, kU32 };
 enum Flag : u32 {
   kIgnore = 1 << 0,       // rows with `ignore_index` are not counted
   kDlossPerRow = 1 << 1,  // dloss has a value for each row
+  kNeighbours = 1 << 2,   // classes are neighbours in all tensors of any layout
 };
 
 // Of a row. As aligned as its parts: callers have them in an array of f32.
@@ -59,7 +60,7 @@ struct Params {
   u32 flags;
   u32 sign_flip;       // 0x80008000 or, of f32, 0x80000000 where k < 0
   float keep;          // 1 - label smoothing
-  float share;         // label smoothing / classes
+  float share;         // label smoothing / classes; / 2 of a binary cross entropy
   float scale;         // |k| / inner, without a cap
   float cap;           // c
   float inner;         // of the logits: with kSoftcap |k| / c; with kScale 1/2 if |k| < 1, else 1

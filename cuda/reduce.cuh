@@ -1,10 +1,25 @@
-// Reductions over the lanes of a warp and the warps of a CTA, of any struct of 32-bit words.
+// Sums of a thread; reductions over the lanes of a warp and the warps of a CTA, of any struct of
+// 32-bit words.
 //
 // `combine(a, b)` must give the same bits as `combine(b, a)`. The tree is fixed: so is the result.
 #pragma once
 #include "prelude.cuh"
 
 namespace xent {
+
+// The sum of kCount numbers, a power of two, in pairs.
+template <u32 kCount>
+__device__ __forceinline__ float in_pairs(const float (&addends)[kCount]) {
+  float x[kCount];
+#pragma unroll
+  for (u32 i = 0; i < kCount; i++) x[i] = addends[i];
+#pragma unroll
+  for (u32 count = kCount / 2; count > 0; count /= 2) {
+#pragma unroll
+    for (u32 i = 0; i < count; i++) x[i] = x[2 * i] + x[2 * i + 1];
+  }
+  return x[0];
+}
 
 // The value of the lane whose number differs in `bits`. All lanes of the warp take part.
 template <class T>

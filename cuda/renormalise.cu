@@ -18,27 +18,45 @@ struct Pair {
 };
 
 // `kBefore`: they are clipped afterwards, else before they are divided.
-template <class Logit, class Gradient, class Target, class OfElement, bool kBefore, u32 kThreads>
+template <class Logit, class Gradient, class Target, class OfElement, u32 kOptions, bool kBefore,
+          u32 kThreads>
 __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads)
     renormalise(const ElementParams p) {
   using Group = typename Sharing<kThreads>::Group;
-  const ElementRow<Logit, Target> row(p, Group::row());
-  const TermParams& clip = p.term;
+  const ElementRow<Logit, Target, kOptions> row(p, Group::row());
+  const Clip& clip = p.clip;
   Pair<0> found;  // the sum that the loss divides by, and that of the targets
-  each_class<Group>(row.read_count(), [&](i32 c) {
-    const float x = row.logits[c];
-    const float clipped = clip.select(x, x, clip.clip.lowest, clip.clip.highest);
-    found.first += kBefore ? x : clipped + clip.clip.epsilon;
-    found.second += times(row.weight(c), row[c]);
+  each_turn<Group>(p.of, row.read_count(), [&](auto turn) {
+    Label label[turn.kCount];
+    float x[turn.kCount], w[turn.kCount];
+    row.logits.read(turn, x);
+    row.labels(turn, label);
+    row.weights(turn, w);
+#pragma unroll
+    for (u32 k = 0; k < turn.kCount; k++) {
+      const float clipped = clip.select(x[k], x[k], clip.lowest, clip.highest);
+      x[k] = kBefore ? x[k] : clipped + clip.epsilon;
+      w[k] = times(w[k], label[k].t);
+    }
+    found.first += in_pairs(x);
+    found.second += in_pairs(w);
   });
   found = Group::reduce(found, Pair<0>::plus);
   const float divisor = kBefore ? static_cast<float>(found.first) : 1;
   Pair<1> of_terms;  // their losses, and their derivatives times what they are of
-  each_class<Group>(row.read_count(), [&](i32 c) {
-    const float x = row.logits[c] / divisor;
-    const Term term = row.template term<OfElement>(c, x);
-    of_terms.first += term.loss;
-    of_terms.second += times(term.slope, x);
+  const auto read_terms = [&](auto turn, auto& x, auto& loss, auto& slope) {
+    row.logits.read(turn, x);
+#pragma unroll
+    for (u32 k = 0; k < turn.kCount; k++) x[k] /= divisor;
+    row.template terms<OfElement>(turn, x, loss, slope);
+  };
+  each_turn<Group>(p.of, row.read_count(), [&](auto turn) {
+    float x[turn.kCount], loss[turn.kCount], slope[turn.kCount];
+    read_terms(turn, x, loss, slope);
+#pragma unroll
+    for (u32 k = 0; k < turn.kCount; k++) slope[k] = times(slope[k], x[k]);
+    of_terms.first += in_pairs(loss);
+    of_terms.second += in_pairs(slope);
   });
   of_terms = Group::reduce(of_terms, Pair<1>::plus);
   double loss = of_terms.first;
@@ -51,15 +69,19 @@ __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads)
     const float of_slope = static_cast<float>(factor);
     const float rest = kBefore ? static_cast<float>(-of_terms.second * factor) : -0.f;
     const float even = static_cast<float>(found.second / found.first);
-    each_class<Group>(row.count(), [&](i32 c) {
-      float g = 0;
-      if (row.target.counted) {
-        const float x = row.logits[c] / divisor;
-        const float slope = row.template term<OfElement>(c, x).slope;
-        g = fmaf(kBefore ? slope : slope + clip.select(x, even, 0, 0), of_slope, rest);
+    each_turn<Group>(p.of, row.read_count(), [&](auto turn) {
+      float x[turn.kCount], loss[turn.kCount], slope[turn.kCount];
+      read_terms(turn, x, loss, slope);
+#pragma unroll
+      for (u32 k = 0; k < turn.kCount; k++) {
+        if (!kBefore) slope[k] += clip.select(x[k], even, 0, 0);
+        slope[k] = fmaf(slope[k], of_slope, rest);
       }
-      gradient.set(c, g);
+      gradient.write(turn, slope);
     });
+    if (!row.target.counted) {
+      each_turn<Group>(p.of, row.count(), [&](auto turn) { gradient.fill(turn, 0); });
+    }
   }
 }
 

@@ -8,42 +8,44 @@ namespace xent {
 
 // What is known of a row of `count` classes. All threads of the group take part.
 template <class Group, class Logit, u32 kOptions>
-__device__ __forceinline__ Part<classes, kOptions> read_row(const OrientedRow<Logit, kOptions>& row,
-                                                            i32 count,
+__device__ __forceinline__ Part<classes, kOptions> read_row(const TensorParams& p,
+                                                            const OrientedRow<Logit, kOptions>& row,
+                                                            u32 count,
                                                             const Squash<kOptions>& squash) {
-  constexpr i32 kChunk = 4, kStep = Group::kThreads;
   Running<classes, kOptions> sums(squash);
-#pragma unroll 1
-  for (i32 begin = Group::thread(); begin < count; begin += kChunk * kStep) {
-    float x[kChunk], top = -infinity(), s = 0;
+  each_turn<Group>(p, count, [&](auto turn) {
+    float x[turn.kCount], s = 0;
+    row.read(turn, x);
+    float top = x[0];
 #pragma unroll
-    for (i32 k = 0; k < kChunk; k++) {
-      x[k] = begin + k * kStep < count ? row[begin + k * kStep] : -infinity();
-      top = fmaxf(top, x[k]);
-    }
+    for (u32 k = 1; k < turn.kCount; k++) top = fmaxf(top, x[k]);
     if (top > sums.largest) s = sums.rise(top, squash);
 #pragma unroll
-    for (i32 k = 0; k < kChunk; k++) {
-      if (begin + k * kStep >= count) break;
+    for (u32 k = 0; k < turn.kCount; k++) {
       const float e = squash.power(x[k], sums.reference);
       add_or_count(x[k], sums.largest, e, s, sums.maxima);
     }
     sums.s.add(s);
-  }
+  });
   const auto warp = merge_lanes<classes, kOptions, Group::kWarpThreads>(sums.part(squash), squash);
   return Group::merge(warp, squash);
 }
 
 // s of a row whose exponentials may have vanished: in double, of exponentials times 2^64.
 template <class Group, class Logit, u32 kOptions>
-__device__ __forceinline__ float faint_sum(const OrientedRow<Logit, kOptions>& row, i32 count,
+__device__ __forceinline__ float faint_sum(const TensorParams& p,
+                                           const OrientedRow<Logit, kOptions>& row, u32 count,
                                            float largest, const Squash<kOptions>& squash) {
   constexpr double kTwoToMinus64 = 5.421010862427522e-20;
   const float reference = squash.reference(largest);
   double s = 0;
-  each_class<Group>(count, [&](i32 c) {
-    const float x = row[c];
-    if (x != largest) s += squash.power_2_64(x, reference);
+  each_turn<Group>(p, count, [&](auto turn) {
+    float x[turn.kCount];
+    row.read(turn, x);
+#pragma unroll
+    for (u32 k = 0; k < turn.kCount; k++) {
+      if (x[k] != largest) s += squash.power_2_64(x[k], reference);
+    }
   });
   s = Group::reduce(s, [](double a, double b) { return a + b; });
   return static_cast<float>(s * kTwoToMinus64);
@@ -54,25 +56,30 @@ template <class Logit, class Output, u32 kOptions, u32 kThreads, bool kLogarithm
 __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) softmax(const TensorParams p) {
   using Group = typename Sharing<kThreads>::Group;
   const i64 row = Group::row();
-  const i32 count = row < p.rows.rows ? p.rows.classes : 0;
+  const u32 count = row < p.rows.rows ? p.rows.classes : 0;
   const Place place(p, row);
   const OrientedRow<Logit, kOptions> logits(p, place);
   const TensorRow<Output> output(p.output, place);
   const Squash<kOptions> squash(p.rows);
-  Part<classes, kOptions> part = read_row<Group>(logits, count, squash);
+  Part<classes, kOptions> part = read_row<Group>(p, logits, count, squash);
   if constexpr (kLogarithm) {
     if (Group::any(is_faint(part.s, p.rows.classes))) {
-      const float s = faint_sum<Group>(logits, count, part.largest, squash);
+      const float s = faint_sum<Group>(p, logits, count, part.largest, squash);
       if (is_faint(part.s, p.rows.classes)) part.s = s;
     }
   }
   const Softmax<kOptions> softmax(squash, part.largest, part.s);
-  const float log1p_s = kLogarithm ? softmax.log1p_s() : 0;
-  each_class<Group>(count, [&](i32 c) {
-    const float x = logits[c];
-    const float y = kLogarithm ? squash.distance(x, softmax.reference) - log1p_s
-                               : squash.power(x, softmax.reference) * softmax.p_max;
-    output.set(c, softmax.defined ? y : nan());
+  const float log1p_s = softmax.defined ? softmax.log1p_s() : nan();
+  const float p_max = softmax.defined ? softmax.p_max : nan();
+  each_turn<Group>(p, count, [&](auto turn) {
+    float x[turn.kCount];
+    logits.read(turn, x);
+#pragma unroll
+    for (u32 k = 0; k < turn.kCount; k++) {
+      x[k] = kLogarithm ? squash.distance(x[k], softmax.reference) - log1p_s
+                        : squash.power(x[k], softmax.reference) * p_max;
+    }
+    output.write(turn, x);
   });
 }
 
@@ -82,20 +89,34 @@ template <class Output, class Gradient, u32 kThreads, bool kLogarithm>
 __global__ void __launch_bounds__(Sharing<kThreads>::kCtaThreads) of_softmax(const TensorParams p) {
   using Group = typename Sharing<kThreads>::Group;
   const i64 row = Group::row();
-  const i32 count = row < p.rows.rows ? p.rows.classes : 0;
+  const u32 count = row < p.rows.rows ? p.rows.classes : 0;
   const Place place(p, row);
   const TensorRow<Output> output(p.logits, place), upstream(p.upstream, place);
   const TensorRow<Gradient> gradient(p.output, place);
   double sum = 0;
-  each_class<Group>(count, [&](i32 c) {
-    const float g = upstream[c];
-    sum += kLogarithm ? g : times(output[c], g);
+  each_turn<Group>(p, count, [&](auto turn) {
+    float g[turn.kCount];
+    upstream.read(turn, g);
+    if constexpr (!kLogarithm) {
+      float y[turn.kCount];
+      output.read(turn, y);
+#pragma unroll
+      for (u32 k = 0; k < turn.kCount; k++) g[k] = times(y[k], g[k]);
+    }
+    sum += in_pairs(g);
   });
   const float all =
       static_cast<float>(Group::reduce(sum, [](double a, double b) { return a + b; }));
-  each_class<Group>(count, [&](i32 c) {
-    const float g = upstream[c], y = output[c];
-    gradient.set(c, p.rows.slope * (kLogarithm ? fmaf(exp_exact(y), -all, g) : times(y, g - all)));
+  each_turn<Group>(p, count, [&](auto turn) {
+    float g[turn.kCount], y[turn.kCount];
+    upstream.read(turn, g);
+    output.read(turn, y);
+#pragma unroll
+    for (u32 k = 0; k < turn.kCount; k++) {
+      g[k] = kLogarithm ? fmaf(exp_exact(y[k]), -all, g[k]) : times(y[k], g[k] - all);
+      g[k] *= p.rows.slope;
+    }
+    gradient.write(turn, g);
   });
 }
 

@@ -39,18 +39,6 @@ struct Adder {
 #pragma unroll
       for (u32 i = 0; i < 8; i++) distance[i] = mass[i] = -0.f;
     }
-    template <u32 kCount>
-    static __device__ __forceinline__ float sum(const float (&chains)[kCount]) {
-      float x[kCount];
-#pragma unroll
-      for (u32 i = 0; i < kCount; i++) x[i] = chains[i];
-#pragma unroll
-      for (u32 count = kCount / 2; count > 0; count /= 2) {
-#pragma unroll
-        for (u32 i = 0; i < count; i++) x[i] = x[2 * i] + x[2 * i + 1];
-      }
-      return x[0];
-    }
   };
 
   // Adds full vectors j, j + stride, ..., with signs flipped where k < 0.
@@ -114,8 +102,8 @@ struct Adder {
 #pragma unroll
         for (u32 i = 0; i < N; i++) powers[k][i] = one(sums, chunk, x[i], squash.at(x[i]), 0, i);
       }
-      s += Chunk::sum(chunk.s);
-      entropy += Chunk::sum(chunk.entropy);
+      s += in_pairs(chunk.s);
+      entropy += in_pairs(chunk.entropy);
     }
     part.s = s + static_cast<float>(static_cast<i32>(sums.maxima - (leaves_out ? 1 : 0)));
     if constexpr (RowPart::kHasEntropy) part.entropy = entropy;
@@ -238,11 +226,11 @@ struct Adder {
   }
 
   __device__ __forceinline__ void close(RowRunning& sums, const Chunk& chunk) const {
-    sums.s.add(Chunk::sum(chunk.s));
-    if constexpr (RowPart::kHasEntropy) sums.entropy.add(Chunk::sum(chunk.entropy));
+    sums.s.add(in_pairs(chunk.s));
+    if constexpr (RowPart::kHasEntropy) sums.entropy.add(in_pairs(chunk.entropy));
     if constexpr (RowPart::kHasTarget) {
-      sums.distance.add(Chunk::sum(chunk.distance));
-      sums.mass.add(Chunk::sum(chunk.mass));
+      sums.distance.add(in_pairs(chunk.distance));
+      sums.mass.add(in_pairs(chunk.mass));
     }
   }
 };

@@ -16,71 +16,81 @@ struct Clip {
   float lowest, highest;         // what p becomes beyond them
   float bound;                   // the largest -log p
   float epsilon;                 // added to p
-};
-static_assert(sizeof(Clip) == 40, "as in src/cuda/params.rs");
-
-// What a term needs beside the numbers of its element.
-struct TermParams {
-  Clip clip;
-  float keep, share;  // of the targets of a binary cross entropy, under label smoothing
 
   // `inside` where p is not clipped, else another number.
   __device__ __forceinline__ float select(float p, float inside, float below, float above) const {
-    return p < clip.low ? below : p > clip.high ? above : inside;
+    return p < low ? below : p > high ? above : inside;
   }
 };
-static_assert(sizeof(TermParams) == 48, "as in src/cuda/params.rs");
+static_assert(sizeof(Clip) == 40, "as in src/cuda/params.rs");
 
 // The loss of an element, or its surprisal -log p, and the derivative by x.
 struct Term {
   float loss, slope;
 };
 
+// What an element is compared with.
+struct Label {
+  float t, rest;  // its target and 1 - t, each smoothed for itself
+  float v;        // the weight of the positive part
+
+  __device__ __forceinline__ float positive() const { return v * t; }
+  // A binary cross entropy of the surprisals of p and of 1 - p.
+  __device__ __forceinline__ Term of(const Term& l, const Term& l_of_rest) const {
+    return {times(positive(), l.loss) + times(rest, l_of_rest.loss),
+            times(positive(), l.slope) + times(rest, l_of_rest.slope)};
+  }
+};
+
 // x is log p.
 struct OfLogarithm {
-  static __device__ __forceinline__ Term at(const TermParams&, float x) { return {-x, -1}; }
+  static __device__ __forceinline__ Term at(const Clip&, float x) { return {-x, -1}; }
 };
 
 // -log p and its derivative. Adding 0 makes +0 of -0, whose inverse is positive then.
-__device__ __forceinline__ Term surprisal(float p) { return {-ln(p), -1 / (p + 0.f)}; }
+__device__ __forceinline__ Term surprisal(float p) {
+  return {-ln(p), quotient(-1, (p + 0.f) * kTwoTo23) * kTwoTo23};
+}
 
 // x is p, clipped to an interval.
 struct OfProbability {
-  static __device__ __forceinline__ Term at(const TermParams& p, float x) {
+  static __device__ __forceinline__ Term at(const Clip& clip, float x) {
     const Term inside = surprisal(x);
-    return {p.select(x, inside.loss, p.clip.below, p.clip.above), p.select(x, inside.slope, 0, 0)};
+    return {clip.select(x, inside.loss, clip.below, clip.above),
+            clip.select(x, inside.slope, 0, 0)};
   }
 };
 
 // x is p, and its logarithm is at least -b.
 struct OfFloored {
-  static __device__ __forceinline__ Term at(const TermParams& p, float x) {
+  static __device__ __forceinline__ Term at(const Clip& clip, float x) {
     const Term inside = surprisal(x);
-    return inside.loss > p.clip.bound ? Term{p.clip.bound, 0} : inside;
+    return {at_most(inside.loss, clip.bound), inside.loss > clip.bound ? 0 : inside.slope};
   }
 };
 
 // x is p, and the logarithm is that of p + e.
 struct OfSum {
-  static __device__ __forceinline__ Term at(const TermParams& p, float x) {
-    return surprisal(x + p.clip.epsilon);
+  static __device__ __forceinline__ Term at(const Clip& clip, float x) {
+    return surprisal(x + clip.epsilon);
   }
 };
 
 // t l for a surprisal l.
 template <class Surprisal>
 struct CrossEntropy {
-  static __device__ __forceinline__ Term at(const TermParams& p, float x, float t, float) {
-    const Term l = Surprisal::at(p, x);
-    return {times(t, l.loss), times(t, l.slope)};
+  static __device__ __forceinline__ Term at(const Clip& clip, float x, const Label& label) {
+    const Term l = Surprisal::at(clip, x);
+    return {times(label.t, l.loss), times(label.t, l.slope)};
   }
 };
 
 // q (log q + l) for a surprisal l and q = t, or log q = t.
 template <class Surprisal, bool kLogTargets>
 struct Divergence {
-  static __device__ __forceinline__ Term at(const TermParams& p, float x, float t, float) {
-    const Term l = Surprisal::at(p, x);
+  static __device__ __forceinline__ Term at(const Clip& clip, float x, const Label& label) {
+    const Term l = Surprisal::at(clip, x);
+    const float t = label.t;
     const float q = kLogTargets ? exp_exact(t) : t, log_q = kLogTargets ? t : ln(t);
     return {times(q, q == 0 ? l.loss : log_q + l.loss), times(q, l.slope)};
   }
@@ -88,7 +98,7 @@ struct Divergence {
 
 // p l, where x is p.
 struct EntropyOfProbability {
-  static __device__ __forceinline__ Term at(const TermParams&, float x, float, float) {
+  static __device__ __forceinline__ Term at(const Clip&, float x, const Label&) {
     const float l = -ln(x);
     return {times(x, l), l - 1};
   }
@@ -96,70 +106,57 @@ struct EntropyOfProbability {
 
 // p l, where x is log p.
 struct EntropyOfLogarithm {
-  static __device__ __forceinline__ Term at(const TermParams&, float x, float, float) {
+  static __device__ __forceinline__ Term at(const Clip&, float x, const Label&) {
     const float p = exp_exact(x);
     return {times(p, -x), times(p, -x - 1)};
   }
 };
 
-// What the two parts of a binary cross entropy are multiplied by: 1 - t and v t, both smoothed.
-struct Labels {
-  float negative, positive;
-
-  __device__ __forceinline__ Labels(const TermParams& p, float t, float v)
-      : negative(fmaf(1 - t, p.keep, p.share)), positive(v * fmaf(t, p.keep, p.share)) {}
-  __device__ __forceinline__ Term of(const Term& l, const Term& rest) const {
-    return {times(positive, l.loss) + times(negative, rest.loss),
-            times(positive, l.slope) + times(negative, rest.slope)};
-  }
-};
-
 // (1 - t) softplus(x) + v t softplus(-x).
 struct BinaryOfLogit {
-  static __device__ __forceinline__ Term at(const TermParams& p, float x, float t, float v) {
-    const float above = x <= 0 ? 0 : x, below = x >= 0 ? 0 : -x;  // a NaN stays
-    const float e = exp_exact(-fabsf(x)), rest = log1p(e);
-    const float large = 1 / (1 + e), small = e / (1 + e);
-    const Labels labels(p, t, v);
-    return {times(labels.positive, below + rest) + times(labels.negative, above + rest),
-            labels.negative * (x < 0 ? small : large) - labels.positive * (x < 0 ? large : small)};
+  static __device__ __forceinline__ Term at(const Clip&, float x, const Label& label) {
+    const float above = at_least(x, 0), below = at_least(-x, 0);
+    const float e = exp_of_minus(x), rest = log1p_to_1(e);
+    const float large = reciprocal(1 + e), small = e * large;
+    const float of_x = x < 0 ? small : large, of_minus_x = x < 0 ? large : small;
+    return {times(label.positive(), below + rest) + times(label.rest, above + rest),
+            fmaf(label.rest, of_x, -label.positive() * of_minus_x)};
   }
 };
 
 // -log(1 - p) and its derivative by p.
-__device__ __forceinline__ Term surprisal_of_rest(float p) { return {-log1p(-p), 1 / (1 - p)}; }
+__device__ __forceinline__ Term surprisal_of_rest(float p) {
+  return {-log1p(-p), quotient(1, 1 - p)};
+}
 
 // v t l(p) + (1 - t) l(1 - p), where x is p, clipped to an interval.
 struct BinaryOfProbability {
-  static __device__ __forceinline__ Term at(const TermParams& p, float x, float t, float v) {
+  static __device__ __forceinline__ Term at(const Clip& clip, float x, const Label& label) {
     const Term inside = surprisal_of_rest(x);
-    const Term rest = {p.select(x, inside.loss, p.clip.rest_below, p.clip.rest_above),
-                       p.select(x, inside.slope, 0, 0)};
-    return Labels(p, t, v).of(OfProbability::at(p, x), rest);
+    const Term rest = {clip.select(x, inside.loss, clip.rest_below, clip.rest_above),
+                       clip.select(x, inside.slope, 0, 0)};
+    return label.of(OfProbability::at(clip, x), rest);
   }
 };
 
 // The same with logarithms of at least -b, each for itself, and the derivative that PyTorch has.
 struct BinaryOfFloored {
-  static __device__ __forceinline__ Term at(const TermParams& p, float x, float t, float v) {
+  static __device__ __forceinline__ Term at(const Clip& clip, float x, const Label& label) {
     constexpr float kSmallest = 1e-12f;
-    const float l = OfFloored::at(p, x).loss, inside = -log1p(-x);
-    const float rest = inside > p.clip.bound ? p.clip.bound : inside;
-    const float variance = x * (1 - x);
-    const Labels labels(p, t, v);
-    return {times(labels.positive, l) + times(labels.negative, rest),
-            (labels.negative * x - labels.positive * (1 - x)) /
-                (variance < kSmallest ? kSmallest : variance)};
+    const float l = OfFloored::at(clip, x).loss, rest = at_most(-log1p(-x), clip.bound);
+    const float variance = at_least(x * (1 - x), kSmallest);
+    return {times(label.positive(), l) + times(label.rest, rest),
+            quotient(fmaf(label.rest, x, -label.positive() * (1 - x)), variance)};
   }
 };
 
 // -v t log(p + e) - (1 - t) log(1 - p + e), where x is p.
 struct BinaryOfSum {
-  static __device__ __forceinline__ Term at(const TermParams& p, float x, float t, float v) {
-    const float epsilon = p.clip.epsilon, sum = (1 - x) + epsilon;
+  static __device__ __forceinline__ Term at(const Clip& clip, float x, const Label& label) {
+    const float epsilon = clip.epsilon, sum = (1 - x) + epsilon;
     // 1 - p is exact above 1/2; below, the logarithm must not lose a small p.
-    const Term rest = {x < 0.5f ? -log1p(epsilon - x) : -ln(sum), 1 / (sum + 0.f)};
-    return Labels(p, t, v).of(OfSum::at(p, x), rest);
+    const Term rest = {x < 0.5f ? -log1p(epsilon - x) : -ln(sum), quotient(1, sum + 0.f)};
+    return label.of(OfSum::at(clip, x), rest);
   }
 };
 

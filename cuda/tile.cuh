@@ -56,24 +56,6 @@ struct Columns {
   }
 };
 
-// One of the elements in a word.
-template <class T>
-__device__ __forceinline__ float widen(u32 word, u32 i) {
-  float x[2];
-  Element<T>::unpack(word, x);
-  return x[i];
-}
-template <>
-__device__ __forceinline__ float widen<half>(u32 word, u32 i) {
-  float x;
-  if (i == 0) {
-    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, a;}" : "=f"(x) : "r"(word));
-  } else {
-    asm("{.reg .b16 a, b; mov.b32 {a, b}, %1; cvt.f32.f16 %0, b;}" : "=f"(x) : "r"(word));
-  }
-  return x;
-}
-
 // Neighbouring elements as they are in memory.
 template <class T, u32 kCount>
 struct alignas(kCount * sizeof(T) >= 16  ? 16

@@ -69,15 +69,13 @@ fn targets(turn: usize, archs: &RangeInclusive<u32>) -> impl Iterator<Item = (u3
 
 /// What may spill: how the kernel's name begins, the architecture, and bytes at most of frame, stores
 /// and loads together. A register or two on the oldest GPUs, where a limit that avoids them would
-/// cost a CTA of four, or once for each row; and frames that are made and not used.
+/// cost a CTA of four; and frames that are made and not used.
 const SPILLS: &[(&str, u32, u32)] = &[
     ("block<float, float, classes, 0", 70, 16),
     ("block<bfloat, bfloat, classes, 0, 128, 4>", 70, 24),
     ("block<half, half, classes, 0, 128, 4>", 70, 24),
     ("block<bfloat, bfloat, classes, 32, 128, 6>", 80, 24),
     ("cluster<", 90, 16),
-    ("renormalise<", 70, 24),
-    ("renormalise<", 103, 24),
 ];
 
 #[test]

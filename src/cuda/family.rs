@@ -2,9 +2,9 @@
 //! backward. Which of them compute a problem, and what they get.
 
 use super::around::{input, output};
-use super::params::{self, ElementParams, Params, Tensor, TensorParams, TermParams};
+use super::params::{self, ElementParams, Params, Tensor, TensorParams};
 use super::sequence::Step;
-use super::variant::{Variant, element, option, options};
+use super::variant::{Variant, element, option, options, when};
 use crate::call::{Call, Per, Strided, Work};
 use crate::cpu::terms::OfProbability;
 use crate::{Clip, Form, Operation, Outputs, Problem, Reduction, Renormalise};
@@ -34,6 +34,7 @@ fn loss(problem: &Problem) -> Variant {
     let has_gradient = problem.outputs.contains(Outputs::DLOGITS);
     let gradient = if has_gradient { element(problem.dlogits) } else { "xent::none" };
     let target = if problem.has_targets() { target(problem) } else { "xent::none" };
+    let options = options_of_elements(problem);
     if problem.reads_one_class() {
         let threads = if has_gradient { threads } else { 1 };
         let kernel = format!("one_class<{logits}, {gradient}, {term}, {threads}>");
@@ -41,10 +42,11 @@ fn loss(problem: &Problem) -> Variant {
     }
     if problem.renormalise != Renormalise::No {
         let before = problem.renormalise == Renormalise::BeforeClip;
-        let arguments = format!("{logits}, {gradient}, {target}, {term}, {before}, {threads}");
+        let arguments =
+            format!("{logits}, {gradient}, {target}, {term}, {options}, {before}, {threads}");
         return variant("renormalise.cu", &format!("renormalise<{arguments}>"), threads);
     }
-    let arguments = format!("{logits}, {gradient}, {target}, {term}, {threads}");
+    let arguments = format!("{logits}, {gradient}, {target}, {term}, {options}, {threads}");
     variant("elements.cu", &format!("elements<{arguments}>"), threads)
 }
 
@@ -55,6 +57,15 @@ pub fn hessian(problem: &Problem) -> Variant {
     let scale = options(problem, true) & option::SCALE;
     let kernel = format!("hessian<{logits}, {gradient}, {target}, {scale}, {threads}>");
     variant("hessian.cu", &kernel, threads)
+}
+
+/// What the kernels of losses that are sums over elements are compiled for.
+fn options_of_elements(problem: &Problem) -> u32 {
+    let weighted = problem.class_weights || problem.element_weights || problem.pos_weights;
+    let per_element = problem.reduction == Reduction::Elements;
+    when(problem.label_smoothing != 0.0, option::SMOOTHING)
+        | when(weighted, option::WEIGHTS)
+        | when(per_element, option::PER_ELEMENT)
 }
 
 fn threads(problem: &Problem) -> u32 {
@@ -106,7 +117,7 @@ pub(crate) fn step(problem: &Problem, call: &Call, rows: Params) -> Step {
     let to =
         if problem.is_softmax() && call.work == Work::Forward { call.output } else { call.dlogits };
     let of_probabilities = problem.has_targets() && problem.targets_are_probabilities();
-    let tensors = TensorParams {
+    let mut tensors = TensorParams {
         rows,
         logits: tensor(Some(call.logits)),
         targets: tensor(of_probabilities.then_some(call.targets)),
@@ -114,10 +125,19 @@ pub(crate) fn step(problem: &Problem, call: &Call, rows: Params) -> Step {
         output: tensor(to),
         inner: call.inner as i64,
     };
-    match problem.is_softmax() || call.work == Work::DoubleBackward {
-        true => Step::Tensors(tensors),
-        false => Step::Elements(of_elements(problem, call, tensors)),
+    if problem.is_softmax() || call.work == Work::DoubleBackward {
+        tensors.rows.flags |= neighbours(&tensors, []);
+        return Step::Tensors(tensors);
     }
+    let mut elements = of_elements(problem, call, tensors);
+    elements.of.rows.flags |= neighbours(&elements.of, [&elements.weights, &elements.losses]);
+    Step::Elements(elements)
+}
+
+/// Whether classes are neighbours in all tensors.
+fn neighbours<const N: usize>(of: &TensorParams, more: [&Tensor; N]) -> u32 {
+    let mut all = [&of.logits, &of.targets, &of.upstream, &of.output].into_iter().chain(more);
+    when(all.all(|t| t.data == 0 || t.by_class == 1), params::NEIGHBOURS)
 }
 
 fn of_elements(problem: &Problem, call: &Call, mut of: TensorParams) -> ElementParams {
@@ -129,9 +149,8 @@ fn of_elements(problem: &Problem, call: &Call, mut of: TensorParams) -> ElementP
         of.rows.dloss = 0;
         of.upstream = packed(problem, call, dloss.data.addr() as u64);
     }
-    let smoothing = problem.label_smoothing;
     if problem.operation == Operation::BinaryCrossEntropy {
-        (of.rows.keep, of.rows.share) = (1.0, 0.0); // the terms smooth themselves
+        of.rows.share = (0.5 * problem.label_smoothing) as f32; // between t and 1 - t
     }
     let of_slope = problem.per_unit();
     let of_row = if problem.reduction == Reduction::RowMean { problem.classes as f64 } else { 1.0 };
@@ -142,11 +161,7 @@ fn of_elements(problem: &Problem, call: &Call, mut of: TensorParams) -> ElementP
         pos_weights: input(call.pos_weights),
         of_loss: of_slope / of_row,
         of_slope,
-        term: TermParams {
-            clip: clip(problem),
-            keep: (1.0 - smoothing) as f32,
-            share: (0.5 * smoothing) as f32,
-        },
+        clip: clip(problem),
     }
 }
 

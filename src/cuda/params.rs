@@ -109,13 +109,13 @@ twins! {
         classes: u32,
         /// See [`target_type`].
         target_type: u32,
-        /// [`IGNORE`] and [`DLOSS_PER_ROW`].
+        /// [`IGNORE`], [`DLOSS_PER_ROW`], [`NEIGHBOURS`].
         flags: u32,
         /// The signs of the elements in a word, if the scale is negative.
         sign_flip: u32,
         /// 1 - label smoothing.
         keep: f32,
-        /// Label smoothing / classes.
+        /// Label smoothing / classes; / 2 of a binary cross entropy.
         share: f32,
         /// |k| / inner, without a softcap.
         scale: f32,
@@ -215,18 +215,8 @@ twins! {
         epsilon: f32,
     }
 
-    /// What a term needs beside the numbers of its element.
-    TermParams, 48 {
-        /// Of probabilities.
-        clip: Clip,
-        /// 1 - label smoothing, of a binary cross entropy.
-        keep: f32,
-        /// Label smoothing / 2, of a binary cross entropy.
-        share: f32,
-    }
-
     /// Of the kernels of losses that are sums over elements.
-    ElementParams, 504 {
+    ElementParams, 496 {
         /// `upstream` is that of the losses of elements, `output` the gradient.
         of: TensorParams,
         /// Of elements.
@@ -239,8 +229,8 @@ twins! {
         of_loss: f64,
         /// And its derivatives, beside the scales.
         of_slope: f64,
-        /// Of every element.
-        term: TermParams,
+        /// Of probabilities.
+        clip: Clip,
     }
 
     /// Of the kernels that count.
@@ -328,6 +318,8 @@ twins! {
 pub const IGNORE: u32 = 1;
 /// Flag: the upstream gradient has a value for each row.
 pub const DLOSS_PER_ROW: u32 = 2;
+/// Flag: classes are neighbours in all tensors of any layout.
+pub const NEIGHBOURS: u32 = 4;
 
 /// The scales are 1.
 pub const DENOMINATOR_ONE: u32 = 0;

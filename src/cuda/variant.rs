@@ -31,7 +31,7 @@ impl Variant {
 
 /// What a kernel is compiled for; `Option` of `cuda/prelude.cuh`.
 pub mod option {
-    /// Label smoothing of class indices.
+    /// Label smoothing of class indices, or of any targets of a loss that is a sum over elements.
     pub const SMOOTHING: u32 = 1;
     /// Class weights inside sums over classes.
     pub const CLASS_WEIGHTS: u32 = 1 << 1;
@@ -45,11 +45,19 @@ pub mod option {
     pub const ARGMAX: u32 = 1 << 5;
     /// The gradient alone, from statistics.
     pub const BACKWARD: u32 = 1 << 6;
+    /// Weights of classes, of elements, of positive parts: of losses that are sums over elements.
+    pub const WEIGHTS: u32 = 1 << 7;
+    /// Losses and upstream gradients are those of elements.
+    pub const PER_ELEMENT: u32 = 1 << 8;
+}
+
+/// An option, or none.
+pub(super) fn when(condition: bool, option: u32) -> u32 {
+    if condition { option } else { 0 }
 }
 
 /// The options of a problem, for a run or for the gradient from statistics.
 pub fn options(problem: &Problem, backward: bool) -> u32 {
-    let when = |condition: bool, option: u32| if condition { option } else { 0 };
     let wants = |outputs: Outputs| !backward && problem.outputs.intersects(outputs);
     let probabilities = problem.targets_are_probabilities();
     let smoothing = problem.label_smoothing != 0.0;

@@ -3,7 +3,7 @@
 
 use xent::cuda::family;
 use xent::cuda::variant::Variant;
-use xent::{Clip, DType, Form, Operation, Outputs, Problem, Renormalise};
+use xent::{Clip, DType, Form, Operation, Outputs, Problem, Reduction, Renormalise};
 
 use super::pairs::pairwise;
 
@@ -54,8 +54,8 @@ const LOGITS: [DType; 3] = [DType::BF16, DType::F16, DType::F32];
 /// For each number of threads that share a row.
 const CLASSES: [usize; 4] = [3, 20, 300, 5000];
 
-/// The problem of a row of: operation, logits, gradient, targets, classes, scale. `None` where it has no
-/// use for one of them.
+/// The problem of a row of: operation, logits, gradient, targets, classes, scale, weights, reduction.
+/// `None` where it has no use for one of them.
 fn problem(row: &[usize]) -> Option<Problem> {
     let mut problem = OPERATIONS[row[0]](LOGITS[row[1]], CLASSES[row[4]]);
     let is_softmax = problem.outputs == Outputs::OUTPUT;
@@ -78,12 +78,16 @@ fn problem(row: &[usize]) -> Option<Problem> {
         float => problem.targets = LOGITS[float - 2],
     }
     problem.logit_scale = [1.0, 0.5][row[5]];
+    problem.class_weights = row[6] == 1;
+    if row[7] == 1 {
+        problem.reduction = Reduction::Elements;
+    }
     problem.validate().is_ok().then_some(problem)
 }
 
 /// The kernels of all pairs, with the names of their problems.
 pub fn pairs() -> Vec<(String, Variant)> {
-    let levels = [OPERATIONS.len(), LOGITS.len(), 3, 5, CLASSES.len(), 2];
+    let levels = [OPERATIONS.len(), LOGITS.len(), 3, 5, CLASSES.len(), 2, 2, 2];
     let (rows, _) = pairwise(&levels, 6, |row| problem(row).is_some());
     let mut all = Vec::new();
     for problem in rows.iter().map(|row| problem(row).unwrap()) {
