@@ -64,8 +64,8 @@ pub const BUGS: &[Bug] = &[
         "-inf - -inf where parts merge",
         "stream",
         [
-            "return x == -infinity() ? 0 : kScaled ? x * inner : x;",
-            "return kScaled ? x * inner : x;",
+            "return !kCapped && x == -infinity() ? 0 : finite_reference(x);",
+            "return finite_reference(x);",
         ],
         WRONG,
     ),
@@ -113,17 +113,12 @@ pub const BUGS: &[Bug] = &[
         "a softcap makes NaN a number",
         "stream",
         [
-            "fabsf(y) >= 0.625f ? copysignf(far, y) : fmaf(y * y2, p, y)",
-            "fabsf(y) < 0.625f ? fmaf(y * y2, p, y) : copysignf(far, y)",
+            "if (fabsf(x[i] * inner) >= kFar) points[i]",
+            "if (!(fabsf(x[i] * inner) < kFar)) points[i]",
         ],
         WRONG,
     ),
-    bug(
-        "1 - tanh^2",
-        "stream",
-        ["return 4 * e * w * w;", "return 1 - z(x) / cap * (z(x) / cap);"],
-        WRONG,
-    ),
+    bug("1 - tanh^2", "stream", ["4 * part * w}", "1 - (1 - 2 * part) * (1 - 2 * part)}"], WRONG),
     bug(
         "the exponent of a softcap is rounded",
         "stream",
