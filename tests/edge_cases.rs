@@ -392,6 +392,25 @@ fn softcap_of_infinite_logits() {
     }
 }
 
+/// Under a soft cap a row of nothing but -inf has a softmax; a NaN among them has none, wherever it is.
+#[test]
+fn a_nan_among_negative_infinities() {
+    for dtype in dtypes() {
+        for classes in [1, 2, 3, 40, 65, 3000] {
+            for at in [0, classes / 2, classes - 1] {
+                let mut logits = vec![-INF; classes];
+                let problem = none(dtype, classes).softcap(2.0);
+                if classes > 1 {
+                    assert!(checked(&case(problem.clone(), &logits, &[0])).loss[0].is_finite());
+                }
+                logits[at] = NAN;
+                let output = checked(&case(problem, &logits, &[0]));
+                assert!(output.loss[0].is_nan() && output.stats[1].is_nan(), "{classes}, {at}");
+            }
+        }
+    }
+}
+
 #[test]
 fn negative_scale() {
     for dtype in dtypes() {

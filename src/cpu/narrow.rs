@@ -93,14 +93,17 @@ impl Kernel<'_> {
         let (x, y, one) = (x.0, y.0, one.0);
         let sums = RowSums { x, y, z, class, one, exp, moment, distance, mass, target };
         let (softmax, mut of_rows) = self.finish(&batch.rows, 0.0, &sums);
+        // A NaN before nothing but -inf would be left out of the sum as the largest.
+        let is_ordinary = |lane: usize| {
+            self.is_ordinary(exp[lane], x[lane], y[lane]) & (x[lane] != f32::NEG_INFINITY)
+        };
         let mut ordinary = true;
         for lane in 0..LANES {
-            ordinary &= self.is_ordinary(exp[lane], x[lane], y[lane]);
+            ordinary &= is_ordinary(lane);
         }
         if !ordinary {
             for lane in lanes_of(batch.counted()) {
-                let ordinary = self.is_ordinary(exp[lane], x[lane], y[lane]);
-                batch.special |= u32::from(!ordinary) << lane;
+                batch.special |= u32::from(!is_ordinary(lane)) << lane;
             }
         }
         self.batch_gradient(s, &mut batch, &softmax, &one, &at_target.e, scratch);
