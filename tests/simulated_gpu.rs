@@ -22,8 +22,7 @@ fn run(machine: &Machine, files: &[&str], settings: &[(&str, &str)]) {
 /// Every second file, so that the other ones run at the same time.
 fn half_of_the_foundation(first: usize) {
     let Some(machine) = Machine::new() else { return };
-    let files: Vec<&str> =
-        FOUNDATION.iter().map(|(file, _)| *file).skip(first).step_by(2).collect();
+    let files: Vec<&str> = FOUNDATION.into_iter().skip(first).step_by(2).collect();
     run(&machine, &files, &[]);
 }
 

@@ -6,22 +6,22 @@ use std::process::{Command, Output};
 
 use xent::{Context, DType, Plan, Problem};
 
-/// The files, and how many tests each has.
-pub const FOUNDATION: [(&str, usize); 14] = [
-    ("bounds", 11),
-    ("determinism", if cfg!(target_arch = "x86_64") { 11 } else { 6 }),
-    ("edge_cases", 28),
-    ("family", 5),
-    ("family_edges", 3),
-    ("golden", 8),
-    ("gradients", 5),
-    ("identities", 17),
-    ("invalid_input", 17),
-    ("layouts", 5),
-    ("properties", 18),
-    ("tensor", 10),
-    ("tutorials", 10),
-    ("tutorials_family", 25),
+/// The files.
+pub const FOUNDATION: [&str; 14] = [
+    "bounds",
+    "determinism",
+    "edge_cases",
+    "family",
+    "family_edges",
+    "golden",
+    "gradients",
+    "identities",
+    "invalid_input",
+    "layouts",
+    "properties",
+    "tensor",
+    "tutorials",
+    "tutorials_family",
 ];
 
 /// The program that [`run`] gives arguments.
@@ -58,10 +58,9 @@ pub fn run(cargo: &mut Command, files: &[&str]) {
         out.lines().filter_map(|line| line.strip_prefix("test result: ")).collect();
     assert_eq!(results.len(), files.len(), "{out}");
     for (file, result) in files.iter().zip(results) {
-        let count = FOUNDATION.iter().find(|(name, _)| name == file).unwrap().1;
-        let expected =
-            format!("ok. {count} passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
-        assert!(result.starts_with(&expected), "{file}: {result}");
+        let all = result.split_once(" passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+        let count = all.and_then(|(count, _)| count.strip_prefix("ok. ")?.parse().ok());
+        assert!(count > Some(0), "{file}: {result}");
     }
 }
 
