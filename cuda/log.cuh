@@ -42,8 +42,7 @@ __device__ __forceinline__ float logarithm(float exponent, float f) {
 // function unit makes of x.
 __device__ __forceinline__ float with_ends(float log, float of, float x) {
   constexpr u32 kInfinity = 0x7f800000;
-  constexpr float kLog2 = 0.6931471805599453f;
-  return __float_as_uint(of) - 1 < kInfinity - 1 ? log : log2_fast(x) * kLog2;
+  return __float_as_uint(of) - 1 < kInfinity - 1 ? log : log2_fast(x) * kLn2;
 }
 
 // 2^23, by which numbers are multiplied that may be subnormal.
@@ -85,7 +84,6 @@ constexpr float kRaise = 64, kTwoTo64 = 18446744073709551616.f, kTwoToMinus64 = 
 
 // e^x from its power of two times 2^raise, which is normal, and `lower`, 2^-raise.
 __device__ __forceinline__ float exp_by(float x, float raise, float lower) {
-  constexpr float kLog2ELow = 1.925963033500123e-08f;
   const float round = kRound + 127 + raise;  // what is left in the lowest bits is an exponent
   const float shifted = fmaf(x, kLog2E, round), n = shifted - round;
   const float p = exp2_near_0(fmaf(x, kLog2ELow, fmaf(x, kLog2E, -n)));

@@ -21,12 +21,14 @@ enum Option : u32 {
   kBackward = 1 << 6,    // the gradient alone, from statistics
   kWeights = 1 << 7,     // of classes, of elements, of positive parts: of losses that are sums
   kPerElement = 1 << 8,  // losses and upstream gradients are those of elements
+  kFloat = 1 << 9,       // logits of f32, all of whose differences may be rounded
 };
 
 constexpr u32 kWarp = 32;
 constexpr u32 kAllLanes = 0xffffffff;
 constexpr u32 kNoClass = 0xffffffff;
-constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kLog2E = 1.4426950408889634f, kLog2ELow = 1.925963033500123e-08f;
+constexpr float kLn2 = 0.6931471805599453f;
 
 // The first type if so, else the second.
 template <bool kFirst, class First, class Second>

@@ -105,6 +105,10 @@ template <u32 kOptions>
 struct Squash {
   static constexpr bool kCapped = kOptions & kSoftcap;
   static constexpr bool kScaled = !kCapped && kOptions & kScale;
+  // Whether an exponential keeps what the product in its exponent rounds away: the difference has
+  // been rounded before, and two such errors would be more than is promised. Differences of most
+  // 16-bit logits are exact, and a cap allows more.
+  static constexpr bool kKeepsRest = !kCapped && kOptions & kFloat;
   // In which factors of a gradient are multiplied. The slope of a cap takes most of what a bound
   // allows: what comes before it is rounded once.
   using Factor = typename Either<kCapped, double, float>::Type;
@@ -140,13 +144,9 @@ struct Squash {
   __device__ __forceinline__ float distance(float x, float reference) const {
     return distance(at(x), reference);
   }
-  // t log2(e). Its error has one rounding of x - m, and one of the product.
-  __device__ __forceinline__ float log2_power(float x, float reference) const {
-    return log2_power_of(difference(at(x), reference));
-  }
   // exp(t).
   __device__ __forceinline__ float power(const Point& at, float reference) const {
-    return exp2_fast(log2_power_of(difference(at, reference)));
+    return power_of(difference(at, reference));
   }
   __device__ __forceinline__ float power(float x, float reference) const {
     return power(at(x), reference);
@@ -159,12 +159,18 @@ struct Squash {
   }
   // The same as exp(t) to little more than the error of t, for what a whole part is multiplied by.
   __device__ __forceinline__ float power_exact(float x, float reference) const {
-    const float y = log2_power(x, reference);
-    return y < -126 ? 0 : exp2_exact(y);
+    const float d = difference(at(x), reference), y = log2_power_of(d);
+    return y < -126 ? 0 : exp2_exact(y, log2_rest(d, y));
   }
   // The same of the difference of two references.
   __device__ __forceinline__ float t_of(float difference) const {
     return kScaled ? difference * scale : difference;
+  }
+  __device__ __forceinline__ float power_of(float difference) const {
+    const float y = log2_power_of(difference), e = exp2_fast(y);
+    if constexpr (!kKeepsRest) return e;
+    const float rest = kScaled ? log2_rest(difference, y) * kLn2 : fmaf(-kLn2, y, difference);
+    return fmaf(e, fminf(rest, 1), e);  // of -inf it is a NaN, which e = 0 takes for 1
   }
   __device__ __forceinline__ float log2_power_of(float difference) const {
     return kScaled ? fmaf(difference, exponent, difference * exponent_low) : difference * kLog2E;
@@ -205,6 +211,11 @@ struct Squash {
   // With a scale below 1, of halves: so that it is finite where it times |k| is.
   __device__ __forceinline__ float difference(const Point& at, float reference) const {
     return kScaled ? fmaf(at.value, inner, -reference) : at.value - reference;
+  }
+  // What `log2_power_of` has rounded away.
+  __device__ __forceinline__ float log2_rest(float difference, float y) const {
+    const float high = kScaled ? exponent : kLog2E, low = kScaled ? exponent_low : kLog2ELow;
+    return fmaf(difference, low, fmaf(difference, high, -y));
   }
   // tanh(y) by an odd polynomial, to 1.3 * 2^-24.
   __device__ __forceinline__ Point near(float y) const {

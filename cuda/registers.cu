@@ -103,7 +103,8 @@ __device__ __forceinline__ void held_row(const Params& p) {
 
 // CTAs that an SM of 65536 registers holds, at what their threads need. The compiler is to be told:
 // by itself it spills a little for the sake of a few CTAs more. `kPowers`: vectors become
-// exponentials. Below sm_80 the elements of pairs are floats for a while, too.
+// exponentials. Below sm_80 the elements of pairs are floats for a while, too; below sm_90 what an
+// exponential keeps needs more.
 template <class Logit, class Target, u32 kOptions, u32 kThreads, u32 kVectors, bool kPowers>
 __host__ __device__ constexpr u32 resident() {
 #if __CUDA_ARCH__ < 800
@@ -111,7 +112,12 @@ __host__ __device__ constexpr u32 resident() {
 #else
   constexpr u32 kOfVector = kPowers ? kPerVector<Logit> : 4;
 #endif
-  constexpr u32 kNeeded = 36 + kOfVector * kVectors + (kPowers ? 14 : 0) +
+#if __CUDA_ARCH__ < 900
+  constexpr u32 kBase = kOptions & kFloat ? 41 : 36;
+#else
+  constexpr u32 kBase = 36;
+#endif
+  constexpr u32 kNeeded = kBase + kOfVector * kVectors + (kPowers ? 14 : 0) +
                           (kOptions & kArgmax ? 24 : 0) + (kOptions & kScale ? 8 : 0) +
                           (kHeavy<Target, kOptions> ? 24 : 0);
   constexpr u32 kCtas = 65536 / (kNeeded < 56 ? 56 : kNeeded) / kThreads;

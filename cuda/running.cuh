@@ -64,7 +64,7 @@ struct Running : FirstMaximum<Part<Target, kOptions>::kHasArgmax>,
     largest = top_logit;
     if (!nothing && squash.distance(top_logit, reference) <= kReach) return joins;
     const float to = squash.reference(top_logit);
-    const float f = nothing ? 0 : exp2_fast(squash.log2_power_of(reference - to));
+    const float f = nothing ? 0 : squash.power_of(reference - to);
     const float shift = nothing ? 0 : squash.t_of(reference - to);
     if constexpr (RowPart::kHasEntropy) {
       entropy.add(-shift * (s.value() + joins));

@@ -134,7 +134,8 @@
 //! | its logarithm l | u ((6 + 1.5 T) q - 3 l) |
 //! | other losses and their gradients | 8 u of the magnitudes of their terms |
 //!
-//! With weights, smoothing or probabilities 3 loss becomes 5 times the sum of the terms'
+//! On a GPU, 1.5 T is 2 T in rows of 16-bit logits some of which are smaller than 2^-12 of the largest one,
+//! and not 0. With weights, smoothing or probabilities 3 loss becomes 5 times the sum of the terms'
 //! magnitudes; a softcap adds 4 u max|z|. There is no absolute part, but for numbers below 2^-126: a
 //! target that is ahead of 32767 others by 30 has the loss 3.07e-9 and not 0, and three logits of 1e8
 //! have the loss log 3.

@@ -1,5 +1,6 @@
-//! The CUDA kernels keep to the bounds where their roundings all point the same way: one large addend
-//! in each sum, and beside it many small ones, of which each partial sum loses as much as it can.
+//! The CUDA kernels keep to the bounds where their roundings all point the same way: in sums of one
+//! large addend and of many small ones, of which each partial sum loses as much as it can; and in
+//! exponents, of which the difference of two logits and its product lose as much as they can.
 #![cfg(all(feature = "cuda", target_os = "linux"))]
 
 mod common;
@@ -10,6 +11,8 @@ use gpu::check::check;
 use gpu::force::variants;
 use gpu::pool;
 use gpu::run::{Columns, How};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use xent::cuda::variant;
 use xent::{DType, Outputs, Problem, Reduction};
 
@@ -26,7 +29,7 @@ fn lost(count: f64, dtype: DType) -> f64 {
 
 /// Rows whose largest class is followed by one that is hardly behind; all others are as far behind as
 /// makes the sum of some of them be [`lost`]. They are in the same thread, warp or CTA, or in others.
-fn case(problem: &Problem) -> Case {
+fn case_of_sums(problem: &Problem) -> Case {
     let classes = problem.classes;
     let counts = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
     let others = counts.map(|count| lost(count, problem.logits));
@@ -45,9 +48,44 @@ fn case(problem: &Problem) -> Case {
     case
 }
 
+/// Two logits whose distance t, of `f32`, and t log2(e) are rounded as far as they can be, and in the same
+/// direction: of some at random, those for which it is worst. Distances of 16-bit logits are exact.
+fn rounded_twice(rng: &mut StdRng, dtype: DType) -> [f64; 2] {
+    let pairs = (0..20_000)
+        .map(|_| [rng.random_range(1.0..64.0), rng.random_range(-64.0..1.0)])
+        .map(|pair| pair.map(|x| round(x, dtype)));
+    let error = |[largest, other]: [f64; 2]| {
+        let exact = other - largest;
+        let product = exact as f32 * std::f32::consts::LOG2_E;
+        (f64::from(product) * std::f64::consts::LN_2 / exact - 1.0).abs()
+    };
+    let allowed = pairs.filter(|[largest, other]| {
+        let distance = largest - other;
+        let exact = f64::from(distance as f32) == distance;
+        (10.0..46.0).contains(&distance) && (dtype == DType::F32 || exact)
+    });
+    allowed.max_by(|&a, &b| error(a).total_cmp(&error(b))).unwrap()
+}
+
+/// Rows of two such logits, with others at -inf between them. The target is the larger one: its loss has
+/// the error of the exponential.
+fn case_of_exponents(problem: &Problem) -> Case {
+    let mut rng = StdRng::seed_from_u64(5);
+    let (rows, classes) = (24, problem.classes);
+    let mut logits = vec![f64::NEG_INFINITY; rows * classes];
+    for row in logits.chunks_exact_mut(classes) {
+        [row[0], row[classes - 1]] = rounded_twice(&mut rng, problem.logits);
+    }
+    let mut case = Case::new(problem.clone(), rows, logits, 1);
+    if let Target::Classes(indices) = &mut case.target {
+        indices.fill(0);
+    }
+    case
+}
+
 /// By every kernel, for rows and for columns.
-fn check_kernels(problem: &Problem) {
-    let case = case(problem);
+fn check_kernels(case: &Case) {
+    let problem = &case.problem;
     let (inner, outputs) = (case.rows, problem.outputs);
     let threads = if problem.classes < 20_000 { 256 } else { 1024 };
     let how = How { threads, vectors: 8, ..How::default() };
@@ -56,7 +94,7 @@ fn check_kernels(problem: &Problem) {
     let mut kernels = vec![(of_columns, How { columns: Some(columns), ..how.clone() })];
     let of_rows = variants(problem, false, &how);
     kernels.extend(of_rows.into_iter().map(|(_, variant)| (variant, how.clone())));
-    let done = pool::each(&kernels, |(variant, how)| drop(check(&case, outputs, how, variant)));
+    let done = pool::each(&kernels, |(variant, how)| drop(check(case, outputs, how, variant)));
     assert_eq!(done.failures, 0);
 }
 
@@ -69,9 +107,24 @@ fn additions_that_are_rounded_alike() {
     for dtype in [DType::F32, DType::BF16] {
         for classes in [64, 1000, 8000, 120_000] {
             let problem = Problem::new(dtype, classes).reduction(Reduction::None).outputs(outputs);
-            check_kernels(&problem);
-            check_kernels(&problem.clone().label_smoothing(0.1));
-            check_kernels(&problem.targets(DType::F32));
+            check_kernels(&case_of_sums(&problem));
+            check_kernels(&case_of_sums(&problem.clone().label_smoothing(0.1)));
+            check_kernels(&case_of_sums(&problem.targets(DType::F32)));
+        }
+    }
+}
+
+#[test]
+fn exponents_that_are_rounded_twice() {
+    if gpu::any_nvrtc().is_none() {
+        return;
+    }
+    let outputs = Outputs::LOSS | Outputs::STATS | Outputs::DLOGITS;
+    for dtype in [DType::F32, DType::BF16, DType::F16] {
+        for classes in [2, 3, 1000, 20_000] {
+            let problem = Problem::new(dtype, classes).reduction(Reduction::None).outputs(outputs);
+            check_kernels(&case_of_exponents(&problem));
+            check_kernels(&case_of_exponents(&problem.logit_scale(0.7)));
         }
     }
 }

@@ -16,6 +16,7 @@ use xent::cuda::cache::Cache;
 use xent::cuda::code::Supply;
 use xent::cuda::nvrtc::Nvrtc;
 use xent::cuda::target::{Capability, Target};
+use xent::cuda::variant::option;
 use xent::cuda::{prebuilt, stock};
 use xent::{Args, Context, DType, Outputs, Plan, Problem, Tensor};
 
@@ -135,9 +136,10 @@ fn a_plan_runs_without_a_compiler_bit_for_bit() {
     let target = Target::Cubin(Capability::new(8, 0));
     let folder = TempDir::new().unwrap();
     let variants = stock::variants(target.capability(), &[100], &[DType::F32]);
-    let smoothed = |expression: &str| expression.contains("<float, float, xent::classes, 1, ");
+    let options = option::SMOOTHING | option::FLOAT;
+    let smoothed = format!("<float, float, xent::classes, {options}, ");
     let around = |expression: &str| !expression.contains('<');
-    let wanted = |expression: &str| smoothed(expression) || around(expression);
+    let wanted = |expression: &str| expression.contains(&smoothed) || around(expression);
     let some: Vec<_> = variants.into_iter().filter(|v| wanted(&v.expression)).collect();
     assert_eq!(some.len(), 7, "{some:?}");
     let supply = Supply { nvrtc, target, cache: Cache::none("of a test"), lines: true };

@@ -19,12 +19,15 @@ pub fn variants(problem: &Problem) -> Vec<Variant> {
     if problem.is_softmax() { softmax(problem).into() } else { vec![loss(problem)] }
 }
 
+/// The options of kernels that are about the softmax of a row alone.
+const OF_SOFTMAX: u32 = option::SCALE | option::FLOAT;
+
 fn softmax(problem: &Problem) -> [Variant; 2] {
     let logits = element(problem.logits);
     let (output, gradient) = (element(problem.output), element(problem.dlogits));
-    let scale = options(problem, false) & option::SCALE;
+    let options = options(problem, false) & OF_SOFTMAX;
     let (threads, is_logarithm) = (threads(problem), problem.operation == Operation::LogSoftmax);
-    let forward = format!("softmax<{logits}, {output}, {scale}, {threads}, {is_logarithm}>");
+    let forward = format!("softmax<{logits}, {output}, {options}, {threads}, {is_logarithm}>");
     let backward = format!("of_softmax<{output}, {gradient}, {threads}, {is_logarithm}>");
     [forward, backward].map(|kernel| variant("softmax.cu", &kernel, threads))
 }
@@ -54,8 +57,8 @@ fn loss(problem: &Problem) -> Variant {
 pub fn hessian(problem: &Problem) -> Variant {
     let (logits, gradient) = (element(problem.logits), element(problem.dlogits));
     let (target, threads) = (target(problem), threads(problem));
-    let scale = options(problem, true) & option::SCALE;
-    let kernel = format!("hessian<{logits}, {gradient}, {target}, {scale}, {threads}>");
+    let options = options(problem, true) & OF_SOFTMAX;
+    let kernel = format!("hessian<{logits}, {gradient}, {target}, {options}, {threads}>");
     variant("hessian.cu", &kernel, threads)
 }
 

@@ -49,6 +49,8 @@ pub mod option {
     pub const WEIGHTS: u32 = 1 << 7;
     /// Losses and upstream gradients are those of elements.
     pub const PER_ELEMENT: u32 = 1 << 8;
+    /// Logits of `f32`, all of whose differences may be rounded.
+    pub const FLOAT: u32 = 1 << 9;
 }
 
 /// An option, or none.
@@ -69,6 +71,7 @@ pub fn options(problem: &Problem, backward: bool) -> u32 {
         | when(wants(Outputs::ENTROPY), option::ENTROPY)
         | when(wants(Outputs::ARGMAX | Outputs::CORRECT), option::ARGMAX)
         | when(backward, option::BACKWARD)
+        | when(problem.logits == DType::F32, option::FLOAT)
 }
 
 /// How C++ names an element type.
