@@ -6,7 +6,7 @@ use super::chunk::BLOCKS;
 use super::memory::Row;
 use super::numbers::InMemory;
 use super::scratch::BUFFER;
-use super::simd::{LANES, Lanes, Level, Simd};
+use super::simd::{LANES, Lanes, Level, Simd, TILE};
 use super::writer::Writer;
 use crate::call::Strided;
 
@@ -36,18 +36,15 @@ impl Strided {
 /// How many batches are read later than they are asked for.
 const AHEAD: usize = 2;
 
-/// Rows and columns of a tile.
-const SIDE: usize = 8;
-
-/// How many tiles cover so many classes.
-fn tiles(classes: usize) -> usize {
-    classes.div_ceil(SIDE)
-}
-
-/// The first class of a tile. Tiles overlap where the classes are no multiple of them, and reach beyond
-/// the last class where it is in the first tile.
-fn first_class(tile: usize, classes: usize) -> usize {
-    (tile * SIDE).min(classes.saturating_sub(SIDE))
+/// The first row and class of each tile of a batch. Tiles overlap where the classes are no multiple of
+/// them, and reach beyond the last class where it is in the first tile.
+#[inline(always)]
+fn tiles(classes: usize) -> impl Iterator<Item = (usize, usize)> {
+    let (rows, columns) = TILE;
+    let last = classes.saturating_sub(columns);
+    (0..LANES)
+        .step_by(rows)
+        .flat_map(move |row| (0..classes).step_by(columns).map(move |class| (row, class.min(last))))
 }
 
 /// Reads at most 32 rows, all or those that are `wanted`; the others are 0. `flat` is for its own use.
@@ -74,18 +71,13 @@ pub(super) fn read<S: Simd>(
             all.load(s, 0, len * classes, 0.0, &mut flat[..blocks]);
             flat[blocks..=classes].iter_mut().for_each(|lanes| lanes.0.fill(0.0));
             let flat = Lanes::flat(flat);
-            for row in (0..LANES).step_by(SIDE) {
-                for first in (0..tiles(classes)).map(|tile| first_class(tile, classes)) {
-                    let mut tile = [[0.0; SIDE]; SIDE];
-                    for (index, tile) in tile.iter_mut().enumerate() {
-                        let at = (row + index) * classes + first;
-                        tile.copy_from_slice(&flat[at..at + SIDE]);
-                    }
-                    s.transpose(&mut tile);
-                    for (index, tile) in tile.iter().enumerate() {
-                        to[first + index].0[row..row + SIDE].copy_from_slice(tile);
-                    }
-                }
+            let to = Lanes::flat_mut(to);
+            for (row, class) in tiles(classes) {
+                s.to_columns(
+                    &flat[row * classes + class..],
+                    classes,
+                    &mut to[class * LANES + row..],
+                );
             }
         }
         (None, Arrangement::ByClass) => {
@@ -126,20 +118,10 @@ pub(super) fn write<S: Simd>(
     let len = rows.len();
     match (wanted, tensor.arrangement(inner, rows, classes)) {
         (None, Arrangement::Packed(all)) => {
-            let to = Lanes::flat_mut(flat);
-            for row in (0..LANES).step_by(SIDE) {
-                for first in (0..tiles(classes)).map(|tile| first_class(tile, classes)) {
-                    let mut tile = [[0.0; SIDE]; SIDE];
-                    for (index, tile) in tile.iter_mut().enumerate() {
-                        tile.copy_from_slice(&from[first + index].0[row..row + SIDE]);
-                    }
-                    s.transpose(&mut tile);
-                    // What a row of few classes writes too much, the next one writes again.
-                    for (index, tile) in tile.iter().enumerate() {
-                        let at = (row + index) * classes + first;
-                        to[at..at + SIDE].copy_from_slice(tile);
-                    }
-                }
+            let (from, to) = (Lanes::flat(from), Lanes::flat_mut(flat));
+            // What a row of few classes writes too much, the next one writes again.
+            for (row, class) in tiles(classes) {
+                s.to_rows(&from[class * LANES + row..], &mut to[row * classes + class..], classes);
             }
             let mut first = 0;
             for some in flat[..(len * classes).div_ceil(LANES)].chunks(BLOCKS) {

@@ -54,6 +54,7 @@ pub(super) struct Softmax<const N: usize = 1> {
     pub y: [f32; N],
     /// Sum of exp(z - z(m)) without one maximum: an `f32`, as the statistics keep it.
     pub s: [f64; N],
+    pub log1p_s: [f64; N],
     /// z + log(1 + s).
     pub lse: [f64; N],
     /// sum(u) of probability targets.
@@ -95,6 +96,19 @@ impl<const N: usize> RowSums<N> {
         (self.distance[row], self.mass[row]) = (sums.distance, sums.mass);
         self.target[row] = sums.target;
     }
+
+    /// The softmax of rows of which `shift` was subtracted.
+    #[inline(always)]
+    pub fn softmax(&self, shift: f32) -> Softmax<N> {
+        let mut softmax = Softmax { shift, y: self.y, mass: self.mass, ..Softmax::ZERO };
+        for row in 0..N {
+            let s = f64::from((self.exp[row] / f64::from(self.one[row])) as f32);
+            let log1p_s = log1p(s);
+            (softmax.s[row], softmax.log1p_s[row]) = (s, log1p_s);
+            softmax.lse[row] = self.z[row] + log1p_s;
+        }
+        softmax
+    }
 }
 
 impl<const N: usize> RowTotals<N> {
@@ -128,10 +142,26 @@ impl<const N: usize> RowTotals<N> {
 }
 
 impl<const N: usize> Softmax<N> {
+    pub const ZERO: Self = Softmax {
+        shift: 0.0,
+        y: [0.0; N],
+        s: [0.0; N],
+        log1p_s: [0.0; N],
+        lse: [0.0; N],
+        mass: [0.0; N],
+    };
+
     /// That of one row.
     pub fn of(&self, row: usize) -> Softmax {
-        let Softmax { shift, y, s, lse, mass } = self;
-        Softmax { shift: *shift, y: [y[row]], s: [s[row]], lse: [lse[row]], mass: [mass[row]] }
+        let Softmax { shift, y, s, log1p_s, lse, mass } = self;
+        Softmax {
+            shift: *shift,
+            y: [y[row]],
+            s: [s[row]],
+            log1p_s: [log1p_s[row]],
+            lse: [lse[row]],
+            mass: [mass[row]],
+        }
     }
 }
 
@@ -141,17 +171,12 @@ impl Kernel<'_> {
     pub(super) fn finish<const N: usize>(
         &self,
         rows: &Rows<N>,
-        shift: f32,
         sums: &RowSums<N>,
-    ) -> (Softmax<N>, RowTotals<N>) {
+        softmax: &Softmax<N>,
+    ) -> RowTotals<N> {
         let (problem, call) = (self.problem, self.call);
         let (unit, smoothing) = (self.squash.unit, problem.label_smoothing);
-        let (mut s, mut log1p_s, mut lse) = ([0.0; N], [0.0; N], [0.0; N]);
-        for row in 0..N {
-            s[row] = f64::from((sums.exp[row] / f64::from(sums.one[row])) as f32);
-            log1p_s[row] = log1p(s[row]);
-            lse[row] = sums.z[row] + log1p_s[row];
-        }
+        let Softmax { s, log1p_s, lse, .. } = softmax;
 
         let mut cross_entropy = [0.0; N];
         for row in 0..N {
@@ -200,7 +225,7 @@ impl Kernel<'_> {
             }
             write(call.loss, &loss);
         }
-        write(call.lse, &lse);
+        write(call.lse, lse);
         if call.entropy.is_some() {
             let mut entropy = [0.0; N];
             for row in 0..N {
@@ -235,7 +260,7 @@ impl Kernel<'_> {
             totals.z_loss[row] = if counted { z_loss[row] } else { 0.0 };
             totals.correct[row] = if counted { totals.correct[row] } else { 0 };
         }
-        (Softmax { shift, y: sums.y, s, lse, mass: sums.mass }, totals)
+        totals
     }
 
     /// The same for one row.
@@ -250,8 +275,8 @@ impl Kernel<'_> {
     ) -> (Softmax, Totals) {
         let mut all = RowSums::ZERO;
         all.set(s, &self.squash, 0, sums);
-        let (softmax, totals) = self.finish(&self.one_row(row, target), shift, &all);
-        (softmax, totals.of(0))
+        let softmax = all.softmax(shift);
+        (softmax, self.finish(&self.one_row(row, target), &all, &softmax).of(0))
     }
 
     /// A row that is counted.
@@ -267,7 +292,9 @@ impl Kernel<'_> {
         let largest = self.squash.orient(largest);
         let (shift, y) = self.squash.anchor(s, largest);
         let (z, sum) = (self.squash.z(s, largest), f64::from(sum));
-        Softmax { shift, y: [y], s: [sum], lse: [z + log1p(sum)], mass: [mass] }
+        let log1p_s = log1p(sum);
+        let lse = z + log1p_s;
+        Softmax { shift, y: [y], s: [sum], log1p_s: [log1p_s], lse: [lse], mass: [mass] }
     }
 
     /// The class that the target says: the first most probable one.

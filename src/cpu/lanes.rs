@@ -67,15 +67,16 @@ pub(super) fn largest<S: Simd>(s: S, x: &[Lanes]) -> (Lanes, Lanes) {
     (values, columns)
 }
 
-/// The sums of u (largest - y), where 0 times infinity is 0, and of u.
+/// Adds u (largest - y), where 0 times infinity is 0, and u.
 #[inline(always)]
 pub(super) fn weighted<S: Simd>(
     s: S,
     largest: &Lanes,
     y: &[Lanes],
     weights: &Weights,
-) -> ([f64; LANES], [f64; LANES]) {
-    let (mut total, mut total_mass) = ([0.0; LANES], [0.0; LANES]);
+    total: &mut [f64; LANES],
+    total_mass: &mut [f64; LANES],
+) {
     let (largest, zero) = (s.load(&largest.0), s.splat(0.0));
     for (group, y) in y.chunks(SHORT_GROUP).enumerate() {
         let (mut sum, mut mass) = (s.fill(0.0), s.fill(0.0));
@@ -89,10 +90,9 @@ pub(super) fn weighted<S: Simd>(
                 *mass = s.add(*mass, u);
             }
         }
-        add(s, sum, &mut total);
-        add(s, mass, &mut total_mass);
+        add(s, sum, total);
+        add(s, mass, total_mass);
     }
-    (total, total_mass)
 }
 
 /// Adds the lanes of a block.

@@ -66,7 +66,8 @@ impl Kernel<'_> {
             all.set(s, &self.squash, index, &sums);
         }
         scratch.writer.write_waiting(s, last);
-        let (softmax, of_rows) = self.finish(&rows, 0.0, &all);
+        let softmax = all.softmax(0.0);
+        let of_rows = self.finish(&rows, &all, &softmax);
         for (index, row) in range.enumerate() {
             if special[index] {
                 scratch.writer.write_waiting(s, next);

@@ -34,6 +34,23 @@ struct Batch {
 }
 
 impl Batch {
+    #[inline(always)]
+    fn of(rows: Range<usize>) -> Batch {
+        Batch {
+            rows: Rows {
+                first: rows.start,
+                len: rows.len(),
+                counted: [false; LANES],
+                classes: [0; LANES],
+                weights: [1.0; LANES],
+            },
+            targets: Lanes([0.0; LANES]),
+            ignored: 0,
+            special: 0,
+            special_gradient: 0,
+        }
+    }
+
     /// The rows.
     fn range(&self) -> Range<usize> {
         self.rows.first..self.rows.first + self.rows.len
@@ -64,7 +81,8 @@ impl Kernel<'_> {
         totals: &mut RowTotals<LANES>,
         scratch: &mut Scratch,
     ) {
-        let mut batch = self.batch(rows);
+        let mut batch = Batch::of(rows);
+        self.read_targets(&mut batch);
         self.load_batch(s, &batch, scratch);
         let classes = self.problem.classes;
         let (x, at) = largest(s, &scratch.y[..classes]);
@@ -74,28 +92,27 @@ impl Kernel<'_> {
             self.squash.apply(s, 0.0, std::slice::from_mut(&mut y), &mut scratch.g[..1]);
         }
         let exponentials = self.exponentials(s, &y);
-        let mut one = Lanes([0.0; LANES]);
-        s.store(exponentials.at(s, &y), &mut one.0);
-
-        let (exp, at_target) = self.exp_sums(s, &exponentials, &at, &batch.targets, scratch);
-        let (mut z, mut target, mut class) = ([0.0; LANES], [0.0; LANES], [0; LANES]);
+        let mut sums = RowSums { x: x.0, y: y.0, ..RowSums::ZERO };
+        s.store(exponentials.at(s, &y), &mut sums.one);
+        let targets = &batch.targets;
+        let at_target = self.exp_sums(s, &exponentials, &at, targets, scratch, &mut sums.exp);
         for lane in 0..LANES {
-            z[lane] = self.squash.z_of(x.0[lane], y.0[lane]);
-            target[lane] = f64::from(y.0[lane] - at_target.y.0[lane]);
+            sums.z[lane] = self.squash.z_of(x.0[lane], y.0[lane]);
+            sums.target[lane] = f64::from(y.0[lane] - at_target.y.0[lane]);
         }
         if self.problem.outputs.intersects(Outputs::ARGMAX | Outputs::CORRECT) {
-            for (class, at) in class.iter_mut().zip(at.0) {
+            for (class, at) in sums.class.iter_mut().zip(at.0) {
                 *class = i64::from(at as i32);
             }
         }
-        let moment = self.moments(s, &exponentials, &y, scratch);
-        let (distance, mass) = self.all_distances(s, &y, scratch);
-        let (x, y, one) = (x.0, y.0, one.0);
-        let sums = RowSums { x, y, z, class, one, exp, moment, distance, mass, target };
-        let (softmax, mut of_rows) = self.finish(&batch.rows, 0.0, &sums);
+        self.moments(s, &exponentials, &y, scratch, &mut sums.moment);
+        self.all_distances(s, &y, scratch, &mut sums.distance, &mut sums.mass);
+        let softmax = sums.softmax(0.0);
+        let mut of_rows = self.finish(&batch.rows, &sums, &softmax);
         // A NaN before nothing but -inf would be left out of the sum as the largest.
         let is_ordinary = |lane: usize| {
-            self.is_ordinary(exp[lane], x[lane], y[lane]) & (x[lane] != f32::NEG_INFINITY)
+            let (x, y) = (sums.x[lane], sums.y[lane]);
+            self.is_ordinary(sums.exp[lane], x, y) & (x != f32::NEG_INFINITY)
         };
         let mut ordinary = true;
         for lane in 0..LANES {
@@ -106,7 +123,7 @@ impl Kernel<'_> {
                 batch.special |= u32::from(!is_ordinary(lane)) << lane;
             }
         }
-        self.batch_gradient(s, &mut batch, &softmax, &one, &at_target.e, scratch);
+        self.batch_gradient(s, &mut batch, &softmax, &sums.one, &at_target.e, scratch);
         for lane in lanes_of(batch.special) {
             let row = batch.rows.first + lane;
             of_rows.set(lane, s.call(Wide { kernel: self, pass: Pass::Forward, row, scratch }));
@@ -118,19 +135,14 @@ impl Kernel<'_> {
     #[inline(always)]
     pub(super) fn narrow_backward<S: Simd>(&self, s: S, rows: Range<usize>, scratch: &mut Scratch) {
         let Some(stats) = self.call.stats else { return };
-        let mut batch = self.batch(rows);
+        let mut batch = Batch::of(rows);
+        self.read_targets(&mut batch);
         self.load_batch(s, &batch, scratch);
         let classes = self.problem.classes;
         if !self.squash.is_plain() {
             self.squash.apply(s, 0.0, &mut scratch.y[..classes], &mut scratch.slope[..classes]);
         }
-        let mut softmax = Softmax {
-            shift: 0.0,
-            y: [0.0; LANES],
-            s: [0.0; LANES],
-            lse: [0.0; LANES],
-            mass: [0.0; LANES],
-        };
+        let mut softmax = Softmax::<LANES>::ZERO;
         for lane in lanes_of(batch.counted()) {
             let stats = memory::get::<[f32; 2]>(stats, batch.rows.first + lane);
             let own = self.softmax(s, stats, 0.0);
@@ -143,11 +155,11 @@ impl Kernel<'_> {
         let exponentials = self.exponentials(s, &y);
         let mut one = Lanes([0.0; LANES]);
         s.store(exponentials.at(s, &y), &mut one.0);
-        let (_, at_target) =
-            self.exp_sums(s, &exponentials, &Lanes([0.0; LANES]), &batch.targets, scratch);
+        let (at, targets, mut sums) = (Lanes([0.0; LANES]), &batch.targets, [0.0; LANES]);
+        let at_target = self.exp_sums(s, &exponentials, &at, targets, scratch, &mut sums);
         if self.problem.targets_are_probabilities() {
             let u = Weights::Of(&scratch.u[..classes]);
-            softmax.mass = weighted(s, &y, &scratch.y[..classes], &u).1;
+            weighted(s, &y, &scratch.y[..classes], &u, &mut sums, &mut softmax.mass);
         }
         self.batch_gradient(s, &mut batch, &softmax, &one.0, &at_target.e, scratch);
         for lane in lanes_of(batch.special) {
@@ -157,22 +169,9 @@ impl Kernel<'_> {
     }
 
     #[inline(always)]
-    fn batch(&self, range: Range<usize>) -> Batch {
-        let len = range.len();
-        let mut batch = Batch {
-            rows: Rows {
-                first: range.start,
-                len,
-                counted: [false; LANES],
-                classes: [0; LANES],
-                weights: [1.0; LANES],
-            },
-            targets: Lanes([0.0; LANES]),
-            ignored: 0,
-            special: 0,
-            special_gradient: 0,
-        };
+    fn read_targets(&self, batch: &mut Batch) {
         let rows = &mut batch.rows;
+        let len = rows.len;
         for (lane, counted) in rows.counted.iter_mut().enumerate() {
             *counted = lane < len;
         }
@@ -197,7 +196,6 @@ impl Kernel<'_> {
                 *weight = self.class_weight(class);
             }
         }
-        batch
     }
 
     /// Reads oriented logits, and what u is made of; 0 in rows that are ignored.
@@ -260,8 +258,8 @@ impl Kernel<'_> {
         Exponentials { shared, round, lowest }
     }
 
-    /// Exponentials, for each row the sum of all but that of the largest logit, and what belongs to its
-    /// target.
+    /// Exponentials, and what belongs to the target of each row. Adds all of a row but that of the largest
+    /// logit to its total.
     #[inline(always)]
     pub(super) fn exp_sums<S: Simd>(
         &self,
@@ -270,9 +268,10 @@ impl Kernel<'_> {
         at: &Lanes,
         targets: &Lanes,
         scratch: &mut Scratch,
-    ) -> ([f64; LANES], AtTarget) {
+        total: &mut [f64; LANES],
+    ) -> AtTarget {
         let classes = self.problem.classes;
-        let (mut total, at, zero) = ([0.0; LANES], s.load(&at.0), s.splat(0.0));
+        let (at, zero) = (s.load(&at.0), s.splat(0.0));
         let (targets, mut target_y, mut target_e) = (s.load(&targets.0), s.fill(0.0), s.fill(0.0));
         let columns = scratch.y[..classes].chunks(GROUP).zip(scratch.e.chunks_mut(GROUP));
         for (group, (y, e)) in columns.enumerate() {
@@ -298,15 +297,15 @@ impl Kernel<'_> {
                 let a = &mut a.as_mut()[register];
                 *a = s.add(s.add(*a, c), s.add(b, d));
             }
-            add(s, a, &mut total);
+            add(s, a, total);
         }
         let mut at_target = AtTarget { y: Lanes([0.0; LANES]), e: Lanes([0.0; LANES]) };
         s.store(target_y, &mut at_target.y.0);
         s.store(target_e, &mut at_target.e.0);
-        (total, at_target)
+        at_target
     }
 
-    /// The sums of (largest y - y) times the exponentials, if the entropy is wanted.
+    /// Adds (largest y - y) times the exponentials, if the entropy is wanted.
     #[inline(always)]
     fn moments<S: Simd>(
         &self,
@@ -314,10 +313,10 @@ impl Kernel<'_> {
         exponentials: &Exponentials<S>,
         largest: &Lanes,
         scratch: &Scratch,
-    ) -> [f64; LANES] {
-        let mut total = [0.0; LANES];
+        total: &mut [f64; LANES],
+    ) {
         if !self.problem.outputs.contains(Outputs::ENTROPY) {
-            return total;
+            return;
         }
         let classes = self.problem.classes;
         let largest = s.load(&self.bounded(largest).0);
@@ -332,27 +331,28 @@ impl Kernel<'_> {
                     *sum = s.add(*sum, s.mul(e.as_ref()[register], distance));
                 }
             }
-            add(s, sum, &mut total);
+            add(s, sum, total);
         }
-        total
     }
 
-    /// The sums of u (largest y - y) and of u, where the loss has any.
+    /// Adds u (largest y - y), and u, where the loss has any.
     #[inline(always)]
     fn all_distances<S: Simd>(
         &self,
         s: S,
         largest: &Lanes,
         scratch: &Scratch,
-    ) -> ([f64; LANES], [f64; LANES]) {
+        total: &mut [f64; LANES],
+        mass: &mut [f64; LANES],
+    ) {
         let classes = self.problem.classes;
         let weights = match self.class_weights {
             _ if self.problem.targets_are_probabilities() => Weights::Of(&scratch.u[..classes]),
-            _ if self.problem.label_smoothing == 0.0 => return ([0.0; LANES], [0.0; LANES]),
+            _ if self.problem.label_smoothing == 0.0 => return,
             Some(weights) => Weights::Classes(weights),
             None => Weights::One,
         };
-        weighted(s, &self.bounded(largest), &scratch.y[..classes], &weights)
+        weighted(s, &self.bounded(largest), &scratch.y[..classes], &weights, total, mass);
     }
 
     #[inline(always)]

@@ -36,7 +36,8 @@ impl Kernel<'_> {
         let exponentials = self.exponentials(s, &y);
         let mut one = Lanes([0.0; LANES]);
         s.store(exponentials.at(s, &y), &mut one.0);
-        let (sums, _) = self.exp_sums(s, &exponentials, &at, &NO_TARGETS, scratch);
+        let mut sums = [0.0; LANES];
+        self.exp_sums(s, &exponentials, &at, &NO_TARGETS, scratch, &mut sums);
         let mut ordinary = [true; LANES];
         for (lane, ordinary) in ordinary.iter_mut().enumerate() {
             *ordinary = self.is_ordinary(sums[lane], x.0[lane], y.0[lane]);

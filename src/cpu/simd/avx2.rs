@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{LANES, Lanes, Level, Line, SQRT_HALF, Simd, Vectorised};
+use super::{COLUMNS_REACH, LANES, Lanes, Level, Line, SQRT_HALF, Simd, Vectorised, rows_reach};
 
 /// The proof of AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -134,8 +134,30 @@ impl Simd for Avx2 {
             }
         }
 
-        fn transpose(x: &mut [[f32; 8]; 8]) {
-            transpose(x);
+        fn to_columns(from: &[f32], stride: usize, to: &mut [f32]) {
+            let (from, to) = (from[..rows_reach(stride)].as_ptr(), to[..COLUMNS_REACH].as_mut_ptr());
+            for half in [0, 8] {
+                let mut rows = [_mm256_setzero_ps(); 8];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = _mm256_loadu_ps(from.add((half + i) * stride));
+                }
+                for (i, column) in transpose(rows).into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add(i * LANES + half), column);
+                }
+            }
+        }
+
+        fn to_rows(from: &[f32], to: &mut [f32], stride: usize) {
+            let (from, to) = (from[..COLUMNS_REACH].as_ptr(), to[..rows_reach(stride)].as_mut_ptr());
+            for half in [0, 8] {
+                let mut columns = [_mm256_setzero_ps(); 8];
+                for (i, column) in columns.iter_mut().enumerate() {
+                    *column = _mm256_loadu_ps(from.add(i * LANES + half));
+                }
+                for (i, row) in transpose(columns).into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add((half + i) * stride), row);
+                }
+            }
         }
 
         fn largest(block: [__m256; 4]) -> f32 {
@@ -285,28 +307,33 @@ unsafe fn widen_f64(x: __m256) -> [__m256d; 2] {
     }
 }
 
-/// By pairs of numbers, then of pairs, then of halves.
+/// Exchanges rows and columns of 8 by 8 numbers: by pairs of numbers, then of pairs, then of halves.
 #[inline(always)]
-pub(super) unsafe fn transpose(x: &mut [[f32; 8]; 8]) {
+unsafe fn transpose([a, b, c, d, e, f, g, h]: [__m256; 8]) -> [__m256; 8] {
     // SAFETY: see above.
     unsafe {
-        let (a, b) = (_mm256_loadu_ps(x[0].as_ptr()), _mm256_loadu_ps(x[1].as_ptr()));
-        let (c, d) = (_mm256_loadu_ps(x[2].as_ptr()), _mm256_loadu_ps(x[3].as_ptr()));
-        let (e, f) = (_mm256_loadu_ps(x[4].as_ptr()), _mm256_loadu_ps(x[5].as_ptr()));
-        let (g, h) = (_mm256_loadu_ps(x[6].as_ptr()), _mm256_loadu_ps(x[7].as_ptr()));
+        let (low, high) = (quads([a, b, c, d]), quads([e, f, g, h]));
+        let mut x = [_mm256_setzero_ps(); 8];
+        for (i, (&low, &high)) in low.iter().zip(&high).enumerate() {
+            x[i] = _mm256_permute2f128_ps::<0x20>(low, high);
+            x[i + 4] = _mm256_permute2f128_ps::<0x31>(low, high);
+        }
+        x
+    }
+}
+
+/// Transposes 4 by 4 numbers in each half of the registers.
+#[inline(always)]
+unsafe fn quads([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+    // SAFETY: see above.
+    unsafe {
         let (ab0, ab1) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
         let (cd0, cd1) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
-        let (ef0, ef1) = (_mm256_unpacklo_ps(e, f), _mm256_unpackhi_ps(e, f));
-        let (gh0, gh1) = (_mm256_unpacklo_ps(g, h), _mm256_unpackhi_ps(g, h));
-        let quads = [
-            (_mm256_shuffle_ps::<0x44>(ab0, cd0), _mm256_shuffle_ps::<0x44>(ef0, gh0)),
-            (_mm256_shuffle_ps::<0xee>(ab0, cd0), _mm256_shuffle_ps::<0xee>(ef0, gh0)),
-            (_mm256_shuffle_ps::<0x44>(ab1, cd1), _mm256_shuffle_ps::<0x44>(ef1, gh1)),
-            (_mm256_shuffle_ps::<0xee>(ab1, cd1), _mm256_shuffle_ps::<0xee>(ef1, gh1)),
-        ];
-        for (row, (low, high)) in quads.into_iter().enumerate() {
-            _mm256_storeu_ps(x[row].as_mut_ptr(), _mm256_permute2f128_ps::<0x20>(low, high));
-            _mm256_storeu_ps(x[row + 4].as_mut_ptr(), _mm256_permute2f128_ps::<0x31>(low, high));
-        }
+        [
+            _mm256_shuffle_ps::<0x44>(ab0, cd0),
+            _mm256_shuffle_ps::<0xee>(ab0, cd0),
+            _mm256_shuffle_ps::<0x44>(ab1, cd1),
+            _mm256_shuffle_ps::<0xee>(ab1, cd1),
+        ]
     }
 }

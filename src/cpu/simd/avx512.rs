@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::{LANES, Lanes, Level, Line, SQRT_HALF, Simd, Vectorised, avx2};
+use super::{COLUMNS_REACH, LANES, Lanes, Level, Line, SQRT_HALF, Simd, Vectorised, rows_reach};
 
 /// The proof of AVX-512 F, BW and DQ.
 #[derive(Clone, Copy)]
@@ -109,8 +109,46 @@ impl Simd for Avx512 {
             }
         }
 
-        fn transpose(x: &mut [[f32; 8]; 8]) {
-            avx2::transpose(x);
+        fn to_columns(from: &[f32], stride: usize, to: &mut [f32]) {
+            let (from, to) = (from[..rows_reach(stride)].as_ptr(), to[..COLUMNS_REACH].as_mut_ptr());
+            let mut rows = [_mm512_setzero_ps(); 8];
+            for (i, row) in rows.iter_mut().enumerate() {
+                let first = _mm512_castps256_ps512(_mm256_loadu_ps(from.add(i * stride)));
+                *row = _mm512_insertf32x8::<1>(first, _mm256_loadu_ps(from.add((i + 8) * stride)));
+            }
+            let even = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+            let odd = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+            let [a, b, c, d, e, f, g, h] = rows;
+            let halves = quads([a, b, c, d]).into_iter().zip(quads([e, f, g, h]));
+            for (i, (low, high)) in halves.enumerate() {
+                _mm512_storeu_ps(to.add(i * LANES), choose(low, even, high));
+                _mm512_storeu_ps(to.add((i + 4) * LANES), choose(low, odd, high));
+            }
+        }
+
+        fn to_rows(from: &[f32], to: &mut [f32], stride: usize) {
+            let (from, to) = (from[..COLUMNS_REACH].as_ptr(), to[..rows_reach(stride)].as_mut_ptr());
+            let mut columns = [_mm512_setzero_ps(); 8];
+            for (i, column) in columns.iter_mut().enumerate() {
+                *column = _mm512_loadu_ps(from.add(i * LANES));
+            }
+            let [a, b, c, d, e, f, g, h] = columns;
+            let (low, high) = (quads([a, b, c, d]), quads([e, f, g, h]));
+            let lower = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+            let upper = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
+            for (half, lanes) in [lower, upper].into_iter().enumerate() {
+                let mut rows = [_mm512_setzero_ps(); 4];
+                for (row, (&low, &high)) in rows.iter_mut().zip(low.iter().zip(&high)) {
+                    *row = choose(low, lanes, high);
+                }
+                let to = to.add(8 * half * stride);
+                for (i, &rows) in rows.iter().enumerate() {
+                    _mm256_storeu_ps(to.add(i * stride), _mm512_castps512_ps256(rows));
+                }
+                for (i, &rows) in rows.iter().enumerate() {
+                    _mm256_storeu_ps(to.add((i + 4) * stride), _mm512_extractf32x8_ps::<1>(rows));
+                }
+            }
         }
 
         fn largest(block: [__m512; 2]) -> f32 {
@@ -269,5 +307,31 @@ unsafe fn rounded(x: __m512) -> __m512i {
         let even = _mm512_mask_add_epi32(half, odd, half, _mm512_set1_epi32(1));
         let is_nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
         _mm512_mask_or_epi32(even, is_nan, bits, _mm512_set1_epi32(0x0040_0000))
+    }
+}
+
+/// Transposes 4 by 4 numbers in each quarter of the registers.
+#[inline(always)]
+unsafe fn quads([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    // SAFETY: see above.
+    unsafe {
+        let (ab0, ab1) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (cd0, cd1) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        [
+            _mm512_shuffle_ps::<0x44>(ab0, cd0),
+            _mm512_shuffle_ps::<0xee>(ab0, cd0),
+            _mm512_shuffle_ps::<0x44>(ab1, cd1),
+            _mm512_shuffle_ps::<0xee>(ab1, cd1),
+        ]
+    }
+}
+
+/// Pairs of the numbers of a, and of b from 8 on.
+#[inline(always)]
+unsafe fn choose(a: __m512, pairs: __m512i, b: __m512) -> __m512 {
+    // SAFETY: see above.
+    unsafe {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        _mm512_castpd_ps(_mm512_permutex2var_pd(a, pairs, b))
     }
 }

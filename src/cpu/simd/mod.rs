@@ -23,6 +23,18 @@ use crate::{Error, Result};
 /// Numbers in a block.
 pub(crate) const LANES: usize = 32;
 
+/// Rows and columns of a tile that is transposed.
+pub(crate) const TILE: (usize, usize) = (16, 8);
+
+/// How many numbers the rows of a tile reach over.
+#[cfg(target_arch = "x86_64")]
+fn rows_reach(stride: usize) -> usize {
+    (TILE.0 - 1) * stride + TILE.1
+}
+
+/// The same of its columns, which are [`LANES`] apart.
+const COLUMNS_REACH: usize = (TILE.1 - 1) * LANES + TILE.0;
+
 /// The bits of sqrt(1/2), to split numbers at.
 const SQRT_HALF: i32 = std::f32::consts::FRAC_1_SQRT_2.to_bits().cast_signed();
 
@@ -94,12 +106,26 @@ pub(crate) trait Simd: Copy {
     /// Asks for a line that will be read soon, wherever it is: into the first-level cache or the second.
     fn prefetch(self, address: *const u8, level: Level);
 
-    /// Exchanges rows and columns.
+    /// Writes the columns of a tile, of which the rows are `stride` apart, [`LANES`] apart.
     #[inline(always)]
-    fn transpose(self, x: &mut [[f32; 8]; 8]) {
-        let from = *x;
-        for (row, to) in x.iter_mut().enumerate() {
-            *to = from.map(|from| from[row]);
+    fn to_columns(self, from: &[f32], stride: usize, to: &mut [f32]) {
+        let to = &mut to[..COLUMNS_REACH];
+        for row in 0..TILE.0 {
+            for (column, x) in from[row * stride..][..TILE.1].iter().enumerate() {
+                to[column * LANES + row] = *x;
+            }
+        }
+    }
+
+    /// Writes the rows of a tile `stride` apart, the first one first: they may overlap. Its columns are
+    /// [`LANES`] apart.
+    #[inline(always)]
+    fn to_rows(self, from: &[f32], to: &mut [f32], stride: usize) {
+        let from = &from[..COLUMNS_REACH];
+        for row in 0..TILE.0 {
+            for (column, x) in to[row * stride..][..TILE.1].iter_mut().enumerate() {
+                *x = from[column * LANES + row];
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
 use half::{bf16, f16};
 
-use super::{InstructionSet, LANES, Lanes, Simd, Vectorised};
+use super::{InstructionSet, LANES, Lanes, Simd, TILE, Vectorised};
 
 /// Ends of ranges, halves between results, and what is no number; the last with payloads, quiet and
 /// signalling.
@@ -472,16 +472,31 @@ fn tiles_are_transposed() {
     impl Vectorised for Test {
         type Output = ();
         fn run<S: Simd>(self, s: S) {
-            let number = |row: usize, column: usize| (8 * row + column) as f32;
-            let mut tile = [[0.0; 8]; 8];
-            for (row, tile) in tile.iter_mut().enumerate() {
-                for (column, x) in tile.iter_mut().enumerate() {
-                    *x = number(row, column);
+            let number = |row: usize, column: usize| (100 * row + column) as f32;
+            let mut columns = [f32::NAN; TILE.1 * LANES];
+            for stride in [8, 11, 63] {
+                let mut rows: Vec<f32> = vec![f32::NAN; TILE.0 * stride];
+                for (row, numbers) in rows.chunks_mut(stride).enumerate() {
+                    (0..TILE.1).for_each(|column| numbers[column] = number(row, column));
                 }
+                columns.fill(f32::NAN);
+                s.to_columns(&rows, stride, &mut columns);
+                for (column, numbers) in columns.chunks(LANES).enumerate() {
+                    let (tile, rest) = numbers.split_at(TILE.0);
+                    assert!(tile.iter().enumerate().all(|(row, &x)| x == number(row, column)));
+                    assert!(rest.iter().all(|x| x.is_nan()), "written beside the tile");
+                }
+                let mut again = vec![f32::NAN; rows.len()];
+                s.to_rows(&columns, &mut again, stride);
+                let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&again), bits(&rows));
             }
-            s.transpose(&mut tile);
-            for (row, tile) in tile.iter().enumerate() {
-                assert!(tile.iter().enumerate().all(|(column, &x)| x == number(column, row)));
+            // Rows that overlap: each but the last keeps what the next one does not have.
+            let mut rows = [f32::NAN; 15 * 3 + 8];
+            s.to_rows(&columns, &mut rows, 3);
+            for (at, &x) in rows.iter().enumerate() {
+                let row = (at / 3).min(15);
+                assert_eq!(x, number(row, at - 3 * row));
             }
         }
     }
