@@ -155,11 +155,11 @@ impl Kernel<'_> {
         let exponentials = self.exponentials(s, &y);
         let mut one = Lanes([0.0; LANES]);
         s.store(exponentials.at(s, &y), &mut one.0);
-        let (at, targets, mut sums) = (Lanes([0.0; LANES]), &batch.targets, [0.0; LANES]);
-        let at_target = self.exp_sums(s, &exponentials, &at, targets, scratch, &mut sums);
+        let (at, targets, mut unused) = (Lanes([0.0; LANES]), &batch.targets, [0.0; LANES]);
+        let at_target = self.exp_sums(s, &exponentials, &at, targets, scratch, &mut unused);
         if self.problem.targets_are_probabilities() {
             let u = Weights::Of(&scratch.u[..classes]);
-            weighted(s, &y, &scratch.y[..classes], &u, &mut sums, &mut softmax.mass);
+            weighted(s, &y, &scratch.y[..classes], &u, &mut unused, &mut softmax.mass);
         }
         self.batch_gradient(s, &mut batch, &softmax, &one.0, &at_target.e, scratch);
         for lane in lanes_of(batch.special) {
