@@ -509,8 +509,9 @@ typedef struct xent_context_options {
   /// The number of the GPU, from 0, in the order of CUDA and CUDA_VISIBLE_DEVICES; 0 unless
   /// device is XENT_DEVICE_CUDA.
   int32_t ordinal;
-  /// Threads of the CPU: 0 shares one pool of all processors with other contexts, 1 works on the
-  /// calling thread, more starts a pool of that many, at most 1024.
+  /// Threads of the CPU, of which the calling one is the first: 0 shares one pool of all
+  /// processors with other contexts, 1 works on the calling thread alone, more starts the
+  /// others, at most 1024 in all.
   uint32_t threads;
   /// 0.
   uint32_t reserved;

@@ -24,8 +24,9 @@ pub struct ContextOptions {
     /// The device; `None` is what [`Device::auto`] chooses when the context is made, and the CPU if
     /// that cannot be opened.
     pub device: Option<Device>,
-    /// Threads of the CPU path: 0 shares rayon's global pool, 1 works on the calling thread, more
-    /// starts a pool of that many, at most [`ContextOptions::MAX_THREADS`].
+    /// Threads of the CPU path, of which the calling one is the first: 0 shares rayon's global pool, 1
+    /// works on the calling thread alone, more starts the others, at most
+    /// [`ContextOptions::MAX_THREADS`] in all.
     pub threads: usize,
     /// Takes the place of threads of our own. Excludes `threads`.
     pub parallel_for: Option<Arc<ParallelFor>>,

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::float_env;
 use crate::{Error, Result};
 
+/// How often a thread looks whether others have ended before it sleeps: some microseconds.
+const SPINS: usize = if cfg!(miri) { 1 } else { 2000 };
+
 /// A way to run tasks on the threads of the program that hosts this library.
 ///
 /// It calls `task(i)` for every i in `0..tasks`, in any order and on any threads, and returns when
@@ -19,7 +22,7 @@ pub(crate) enum Threads {
     Calling,
     /// Rayon's global pool, which starts at its first use.
     Shared,
-    /// A pool of our own.
+    /// The calling thread, and a pool of our own.
     Own(rayon::ThreadPool),
     /// Threads of the host: one for each processor, for all that we know.
     Host { run: Arc<ParallelFor>, processors: usize },
@@ -41,7 +44,7 @@ impl Threads {
             (0, None) => Ok(Threads::Shared),
             (1, None) => Ok(Threads::Calling),
             (2..=Self::MAX, None) => rayon::ThreadPoolBuilder::new()
-                .num_threads(count)
+                .num_threads(count - 1)
                 .thread_name(|index| format!("xent-{index}"))
                 .build()
                 .map(Threads::Own)
@@ -60,8 +63,8 @@ impl Threads {
         match self {
             _ if tasks <= 1 => (0..tasks).for_each(task),
             Threads::Calling => (0..tasks).for_each(task),
-            Threads::Shared => spread(tasks, &task),
-            Threads::Own(pool) => pool.install(|| spread(tasks, &task)),
+            Threads::Shared => spread(None, tasks, &task),
+            Threads::Own(pool) => spread(Some(pool), tasks, &task),
             Threads::Host { run, .. } => {
                 // Each call takes the next task, so that a host that repeats, skips or invents
                 // indices still gets every task done exactly once.
@@ -83,16 +86,41 @@ impl Threads {
         match self {
             Threads::Calling => 1,
             Threads::Shared => rayon::current_num_threads(),
-            Threads::Own(pool) => pool.current_num_threads(),
+            Threads::Own(pool) => 1 + pool.current_num_threads(),
             Threads::Host { processors, .. } => *processors,
         }
     }
 }
 
-/// Runs the tasks on the current rayon pool.
-fn spread(tasks: usize, task: &(impl Fn(usize) + Sync)) {
-    use rayon::prelude::*;
-    (0..tasks).into_par_iter().with_max_len(1).for_each(task);
+/// Runs the tasks: the first one on the calling thread, the others on a pool, or on the current one of
+/// rayon. A thread that only waited would have to be woken, which may take longer than a task.
+fn spread(pool: Option<&rayon::ThreadPool>, tasks: usize, task: &(impl Fn(usize) + Sync)) {
+    let done = AtomicUsize::new(1);
+    match pool {
+        Some(pool) => pool.in_place_scope(|scope| share(scope, tasks, task, &done)),
+        None => rayon::in_place_scope(|scope| share(scope, tasks, task, &done)),
+    }
+}
+
+/// The same in a scope; `done` counts tasks, the first one in advance.
+fn share<'a>(
+    scope: &rayon::Scope<'a>,
+    tasks: usize,
+    task: &'a (impl Fn(usize) + Sync),
+    done: &'a AtomicUsize,
+) {
+    for index in 1..tasks {
+        scope.spawn(move |_| {
+            task(index);
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    task(0);
+    // The others end soon. But a thread of rayon may have to run them itself.
+    if rayon::current_thread_index().is_none() {
+        let all_done = || done.load(Ordering::Relaxed) == tasks;
+        (0..SPINS).take_while(|_| !all_done()).for_each(|_| std::hint::spin_loop());
+    }
 }
 
 /// Pieces of work that no task has taken yet. Neighbours go to one task.
