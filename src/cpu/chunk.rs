@@ -44,13 +44,14 @@ pub(super) fn pad(chunk: &mut [Lanes], columns: usize, value: f32) {
 pub(super) fn find<S: Simd>(s: S, chunk: &[Lanes], value: f32) -> Option<usize> {
     let wanted = s.splat(value);
     for (index, lanes) in chunk.iter().enumerate() {
-        let mut found = false;
-        for &v in s.load(&lanes.0).as_ref() {
-            found |= s.any_equal(v, wanted);
+        let mut found = 0;
+        let block = s.load(&lanes.0);
+        let width = LANES / block.as_ref().len();
+        for (register, &v) in block.as_ref().iter().enumerate() {
+            found |= s.equal(v, wanted) << (register * width);
         }
-        if found {
-            let lane = lanes.0.iter().position(|&x| x == value)?;
-            return Some(index * LANES + lane);
+        if found != 0 {
+            return Some(index * LANES + found.trailing_zeros() as usize);
         }
     }
     None

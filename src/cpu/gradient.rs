@@ -80,9 +80,11 @@ impl Kernel<'_> {
         };
         let kept = kept.filter(|_| made.terms.ordinary[0]);
         let whole = kept.filter(|_| of_kept.is_some());
-        if let (Target::Class(class), Some(map)) = (target, self.map(&made.terms)) {
+        if let (Target::Class(class), Some(map)) = (target, self.map(&made.terms, 0)) {
             if let Some(kept) = whole {
-                return self.write_kept(s, made, class, map, kept, &mut scratch.writer);
+                let e = [chunk::get(kept.e, class)];
+                let [value] = self.at_target(s, &made.rows, &made.terms, &e);
+                return self.write_kept(s, row, map, (class, value), kept, &mut scratch.writer);
             }
             let identity = self.squash.is_identity(softmax.shift);
             if made.logits.stride == 1 && identity && !made.terms.lowered[0] {
@@ -114,23 +116,24 @@ impl Kernel<'_> {
         writer.write_or_wait(s, Waiting { row, place, classes, of }, kept);
     }
 
-    /// Writes a gradient of kept exponentials, or lets it wait.
+    /// Writes a gradient of kept exponentials, or lets it wait. `hit`: the class of the target, and the
+    /// gradient there before slopes.
     #[inline(always)]
-    fn write_kept<S: Simd>(
+    pub(super) fn write_kept<S: Simd>(
         &self,
         s: S,
-        made: OneRow<S>,
-        class: usize,
+        row: usize,
         map: Affine,
+        (class, mut value): (usize, f32),
         kept: &Kept,
         writer: &mut Writer,
     ) {
-        let mut special = self.special(s, &made, class, chunk::get(kept.e, class));
-        if let (Some((_, value)), true) = (&mut special, self.squash.has_slopes()) {
-            *value *= chunk::get(kept.slope, class);
+        let Some(dlogits) = self.call.dlogits else { return };
+        if self.squash.has_slopes() {
+            value *= chunk::get(kept.slope, class);
         }
-        let (row, classes) = (made.dlogits, made.columns.len());
-        let (place, of) = (kept.place, Of::Class { map, special });
+        let (row, classes) = (dlogits.row(row, self.call.inner), self.problem.classes);
+        let (place, of) = (kept.place, Of::Class { map, special: Some((class, value)) });
         writer.write_or_wait(s, Waiting { row, place, classes, of }, kept);
     }
 
@@ -222,9 +225,9 @@ impl Kernel<'_> {
 
     /// The function from exponentials to the gradient before slopes, where it is the same for all classes
     /// but that of the target.
-    fn map(&self, terms: &Terms) -> Option<Affine> {
+    pub(super) fn map<const N: usize>(&self, terms: &Terms<N>, row: usize) -> Option<Affine> {
         let weighted = self.class_weights.is_some() && self.problem.label_smoothing != 0.0;
-        let map = Affine { factor: terms.factor[0], term: -terms.of_u[0] };
+        let map = Affine { factor: terms.factor[row], term: -terms.of_u[row] };
         (!weighted).then_some(map)
     }
 
@@ -434,11 +437,11 @@ impl Vectorised for Gradient<'_, '_, '_> {
 fn at_maxima<S: Simd>(s: S, terms: &Terms, e: &[Lanes], u: &[Lanes], g: &mut [Lanes]) {
     let largest = s.splat(terms.largest[0]);
     for ((e, u), g) in e.iter().zip(u).zip(g) {
-        let (e, mut any) = (s.load(&e.0), false);
+        let (e, mut any) = (s.load(&e.0), 0);
         for &e in e.as_ref() {
-            any |= s.any_equal(e, largest);
+            any |= s.equal(e, largest);
         }
-        if any {
+        if any != 0 {
             s.store(terms.at_maxima(s, e, s.load(&u.0), s.load(&g.0)), &mut g.0);
         }
     }

@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 use super::Pass;
-use super::chunk::COLUMNS;
-use super::finish::{RowSums, Rows};
+use super::chunk::{self, COLUMNS};
+use super::finish::{RowSums, Rows, Softmax};
 use super::gradient::Gradient;
-use super::keep::Keep;
-use super::kernel::{Kernel, Totals, Wide};
+use super::keep::{Half, Keep};
+use super::kernel::{Kernel, Target, Totals, Wide};
 use super::scratch::Scratch;
 use super::simd::Simd;
 use super::sums::Sums;
@@ -69,22 +69,59 @@ impl Kernel<'_> {
         let softmax = all.softmax(0.0);
         let of_rows = self.finish(&rows, &all, &softmax);
         for (index, row) in range.enumerate() {
-            if special[index] {
-                scratch.writer.write_waiting(s, next);
-                totals =
-                    totals.plus(s.call(Wide { kernel: self, pass: Pass::Forward, row, scratch }));
-                continue;
-            }
-            totals = totals.plus(of_rows.of(index));
-            if let Some(target) = targets[index]
-                && self.call.dlogits.is_some()
-            {
-                let (columns, softmax) = (columns.clone(), softmax.of(index));
-                let kept = next.row(index, last);
-                let kept = kept.as_ref();
-                s.call(Gradient { kernel: self, row, columns, target, softmax, scratch, kept });
-            }
+            let own = if special[index] {
+                targets[index] = None;
+                s.call(Wide { kernel: self, pass: Pass::Forward, row, scratch })
+            } else {
+                of_rows.of(index)
+            };
+            totals = totals.plus(own);
+        }
+        if self.call.dlogits.is_some() {
+            self.medium_gradient(s, &rows, &targets, &softmax, &all.one, next, last, scratch);
         }
         totals
+    }
+
+    /// Writes the gradients of rows with these targets. `largest`: the exponentials of their largest
+    /// logits.
+    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
+    fn medium_gradient<S: Simd>(
+        &self,
+        s: S,
+        rows: &Rows<ROWS>,
+        targets: &[Option<Target>; ROWS],
+        softmax: &Softmax<ROWS>,
+        largest: &[f32; ROWS],
+        next: &mut Half,
+        last: &Half,
+        scratch: &mut Scratch,
+    ) {
+        let terms = self.terms(rows, softmax, largest);
+        let mut e = [0.0; ROWS];
+        for (index, e) in e.iter_mut().enumerate() {
+            if let (Some(Target::Class(class)), Some(kept)) =
+                (targets[index], next.row(index, last))
+            {
+                *e = chunk::get(kept.e, class);
+            }
+        }
+        let at_target = self.at_target(s, rows, &terms, &e);
+        for (index, target) in targets.iter().enumerate() {
+            let Some(target) = *target else { continue };
+            let (row, kept) = (rows.first + index, next.row(index, last));
+            match (target, self.map(&terms, index), kept.as_ref()) {
+                (Target::Class(class), Some(map), Some(kept)) if terms.ordinary[index] => {
+                    let hit = (class, at_target[index]);
+                    self.write_kept(s, row, map, hit, kept, &mut scratch.writer);
+                }
+                (.., kept) => {
+                    let columns = 0..self.problem.classes;
+                    let softmax = softmax.of(index);
+                    s.call(Gradient { kernel: self, row, columns, target, softmax, scratch, kept });
+                }
+            }
+        }
     }
 }

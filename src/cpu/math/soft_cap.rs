@@ -85,15 +85,15 @@ impl<S: Simd> SoftCap<S> {
     /// z with the sign of x, and slopes; two registers at a time, as of exponentials.
     #[inline(always)]
     pub fn block(&self, s: S, x: S::Block) -> (S::Block, S::Block) {
-        let (mut z, mut slope, mut any_far) = (x, x, false);
+        let (mut z, mut slope, mut far) = (x, x, 0);
         for &x in x.as_ref() {
-            any_far |= s.any_equal(s.max(self.limit, below(s, x)), self.limit);
+            far |= s.equal(s.max(self.limit, below(s, x)), self.limit);
         }
         let slopes = slope.as_mut().as_chunks_mut::<2>().0;
         for (z, slope) in z.as_mut().as_chunks_mut::<2>().0.iter_mut().zip(slopes) {
             let x = *z;
             (*z, *slope) = self.near(s, x);
-            if any_far {
+            if far != 0 {
                 (*z, *slope) = self.far(s, x, *z, *slope);
             }
         }

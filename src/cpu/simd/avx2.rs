@@ -250,8 +250,8 @@ impl Simd for Avx2 {
             _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b))
         }
 
-        fn any_equal(a: __m256, b: __m256) -> bool {
-            _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b)) != 0
+        fn equal(a: __m256, b: __m256) -> u32 {
+            _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b)) as u32
         }
     }
 }

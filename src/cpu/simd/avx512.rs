@@ -233,8 +233,8 @@ impl Simd for Avx512 {
             _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), y, x)
         }
 
-        fn any_equal(a: __m512, b: __m512) -> bool {
-            _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b) != 0
+        fn equal(a: __m512, b: __m512) -> u32 {
+            _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b).into()
         }
     }
 }

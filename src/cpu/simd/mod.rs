@@ -176,8 +176,8 @@ pub(crate) trait Simd: Copy {
     fn if_equal(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// x where a is less than b, else y.
     fn if_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
-    /// Whether a and b are equal in some lane.
-    fn any_equal(self, a: Self::V, b: Self::V) -> bool;
+    /// The lanes where a and b are equal: a bit for each, the first the lowest.
+    fn equal(self, a: Self::V, b: Self::V) -> u32;
 }
 
 /// What is compiled for an instruction set. Implementations are `#[inline(always)]`, and so is all

@@ -248,8 +248,9 @@ impl Simd for Neon {
             vbslq_f32(vcltq_f32(a, b), x, y)
         }
 
-        fn any_equal(a: float32x4_t, b: float32x4_t) -> bool {
-            vmaxvq_u32(vceqq_f32(a, b)) != 0
+        fn equal(a: float32x4_t, b: float32x4_t) -> u32 {
+            let bits = [1, 2, 4, 8];
+            vaddvq_u32(vandq_u32(vceqq_f32(a, b), vld1q_u32(bits.as_ptr())))
         }
     }
 }

@@ -200,8 +200,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    fn any_equal(self, a: V, b: V) -> bool {
-        a.iter().zip(b).any(|(&a, b)| a == b)
+    fn equal(self, a: V, b: V) -> u32 {
+        let mut lanes = 0;
+        for (lane, (a, b)) in a.iter().zip(b).enumerate() {
+            lanes |= u32::from(*a == b) << lane;
+        }
+        lanes
     }
 }
 

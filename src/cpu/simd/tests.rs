@@ -234,22 +234,30 @@ fn numbers_are_split_into_significand_and_exponent() {
 }
 
 #[test]
-fn any_equal_sees_every_lane() {
+fn equal_sees_every_lane() {
     #[derive(Clone, Copy)]
     struct Test;
     impl Vectorised for Test {
         type Output = ();
         fn run<S: Simd>(self, s: S) {
-            let any = |a: &[f32; LANES], b: &[f32; LANES]| {
+            let equal = |a: &[f32; LANES], b: &[f32; LANES]| {
                 let (a, b) = (s.load(a), s.load(b));
-                a.as_ref().iter().zip(b.as_ref()).any(|(&a, &b)| s.any_equal(a, b))
+                let width = LANES / a.as_ref().len();
+                let registers = a.as_ref().iter().zip(b.as_ref()).enumerate();
+                registers.fold(0, |lanes, (register, (&a, &b))| {
+                    lanes | s.equal(a, b) << (register * width)
+                })
             };
             let pairs = special().flat_map(|a| special().map(move |b| (a, b)));
             for (a, b) in pairs.step_by(every(641)) {
                 for lane in [0, 1, 3, 4, 7, 8, 15, 16, 30, 31] {
                     let (mut x, mut y) = ([1.0; LANES], [2.0; LANES]);
                     (x[lane], y[lane]) = (a, b);
-                    assert_eq!(any(&x, &y), a == b, "{a:e}, {b:e} in lane {lane}");
+                    assert_eq!(
+                        equal(&x, &y),
+                        u32::from(a == b) << lane,
+                        "{a:e}, {b:e} in lane {lane}"
+                    );
                 }
             }
         }
