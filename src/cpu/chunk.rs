@@ -6,6 +6,7 @@
 use super::keep::Half;
 use super::math::Exponential;
 use super::memory::Ahead;
+use super::numbers::Numbers;
 use super::simd::{LANES, Lanes, Simd};
 use super::writer::Writer;
 
@@ -44,12 +45,7 @@ pub(super) fn pad(chunk: &mut [Lanes], columns: usize, value: f32) {
 pub(super) fn find<S: Simd>(s: S, chunk: &[Lanes], value: f32) -> Option<usize> {
     let wanted = s.splat(value);
     for (index, lanes) in chunk.iter().enumerate() {
-        let mut found = 0;
-        let block = s.load(&lanes.0);
-        let width = LANES / block.as_ref().len();
-        for (register, &v) in block.as_ref().iter().enumerate() {
-            found |= s.equal(v, wanted) << (register * width);
-        }
+        let found = s.find(s.load(&lanes.0), wanted);
         if found != 0 {
             return Some(index * LANES + found.trailing_zeros() as usize);
         }
@@ -166,16 +162,17 @@ pub(super) fn weighted<S: Simd>(
     s: S,
     largest: f32,
     y: &[Lanes],
-    u: &[Lanes],
+    u: &impl Numbers<S>,
     mut ahead: Ahead,
 ) -> (f64, f64) {
     let (largest, zero) = (s.splat(largest), s.splat(0.0));
     let (mut all, mut all_mass) = (s.no_sum(), s.no_sum());
-    for (y, u) in y.chunks(SHORT_GROUP).zip(u.chunks(SHORT_GROUP)) {
+    for (group, y) in y.chunks(SHORT_GROUP).enumerate() {
         let (mut sum, mut mass) = (s.fill(0.0), s.fill(0.0));
-        for (y, u) in y.iter().zip(u) {
+        for (block, y) in y.iter().enumerate() {
             ahead.fetch(s);
-            let (y, u) = (s.load(&y.0), s.load(&u.0));
+            let at = (group * SHORT_GROUP + block) * LANES;
+            let (y, u) = (s.load(&y.0), u.block(s, at));
             for register in 0..y.as_ref().len() {
                 let (y, u) = (y.as_ref()[register], u.as_ref()[register]);
                 let product = s.if_equal(u, zero, zero, s.mul(u, s.sub(largest, y)));

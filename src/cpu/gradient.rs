@@ -12,7 +12,7 @@ use super::math::{Exponential, HEADROOM, MAX_ABOVE};
 use super::memory::{self, Element, Row};
 use super::numbers::{Affine, Exponentials, InMemory, Mix};
 use super::scratch::Scratch;
-use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
+use super::simd::{LANES, Lanes, Level, Simd, Vectorised, lanes_of};
 use super::waiting::{Of, Waiting};
 use super::writer::{Special, Writer};
 use crate::DType;
@@ -437,34 +437,31 @@ impl Vectorised for Gradient<'_, '_, '_> {
 fn at_maxima<S: Simd>(s: S, terms: &Terms, e: &[Lanes], u: &[Lanes], g: &mut [Lanes]) {
     let largest = s.splat(terms.largest[0]);
     for ((e, u), g) in e.iter().zip(u).zip(g) {
-        let (e, mut any) = (s.load(&e.0), 0);
-        for &e in e.as_ref() {
-            any |= s.equal(e, largest);
-        }
-        if any != 0 {
-            s.store(terms.at_maxima(s, e, s.load(&u.0), s.load(&g.0)), &mut g.0);
+        let maxima = s.find(s.load(&e.0), largest);
+        if maxima != 0 {
+            s.store(terms.at_maxima(s, maxima, s.load(&u.0), s.load(&g.0)), &mut g.0);
         }
     }
 }
 
 impl Terms {
-    /// The gradient of a block, with that of probabilities at all maxima. What is 1 at one class and 0
+    /// The gradient of a block, with that of probabilities at its maxima. What is 1 at one class and 0
     /// elsewhere gives the bits of that class.
     #[inline(always)]
     pub(super) fn at_maxima<S: Simd>(
         &self,
         s: S,
-        e: S::Block,
+        maxima: u32,
         u: S::Block,
         g: S::Block,
     ) -> S::Block {
-        let [mut of_e, mut of_u, mut of_g] = [[0.0; LANES]; 3];
-        s.store(e, &mut of_e);
+        let [mut of_u, mut of_g] = [[0.0; LANES]; 2];
         s.store(u, &mut of_u);
         s.store(g, &mut of_g);
-        for ((e, u), g) in of_e.iter().zip(&of_u).zip(&mut of_g) {
-            if *e == self.largest[0] && *u != 0.0 {
-                *g = self.at_maximum(0, f64::from(*u));
+        for lane in lanes_of(maxima) {
+            let u = of_u[lane];
+            if u != 0.0 {
+                of_g[lane] = self.at_maximum(0, u.into());
             }
         }
         s.load(&of_g)

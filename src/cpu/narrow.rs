@@ -15,7 +15,7 @@ use super::kernel::{Kernel, Wide};
 use super::lanes::{Exponentials, Weights, add, largest, weighted};
 use super::memory;
 use super::scratch::Scratch;
-use super::simd::{LANES, Lanes, Simd};
+use super::simd::{LANES, Lanes, Simd, lanes_of};
 use crate::Outputs;
 
 /// The longest row of this kernel.
@@ -60,15 +60,6 @@ impl Batch {
     fn counted(&self) -> u32 {
         (u32::MAX >> (LANES - self.rows.len)) & !self.ignored
     }
-}
-
-/// The lanes in a set.
-fn lanes_of(mut set: u32) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let lane = set.trailing_zeros() as usize;
-        set &= set.checked_sub(1)?;
-        Some(lane)
-    })
 }
 
 impl Kernel<'_> {

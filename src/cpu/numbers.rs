@@ -72,6 +72,18 @@ impl<S: Simd> Numbers<S> for InMemory<'_> {
     }
 }
 
+impl<S: Simd, T: Element> Numbers<S> for Packed<T> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    #[inline(always)]
+    fn block(&self, s: S, at: usize) -> S::Block {
+        self.block(s, at)
+    }
+}
+
 /// Numbers in memory times slopes.
 pub(super) struct Sloped<'a> {
     pub numbers: InMemory<'a>,
@@ -122,14 +134,13 @@ impl<S: Simd, T: Element> Numbers<S> for Mixed<'_, T> {
         let (zero, nothing) = (s.splat(0.0), s.splat(-0.0)); // as in a chunk
         let largest = s.splat(self.terms.largest[0]);
         let (e, mut u) = (self.e.block(s, at), self.probabilities.block(s, at));
-        let (mut g, mut maxima) = (e, 0);
+        let (mut g, maxima) = (e, s.find(e, largest));
         for (g, u) in g.as_mut().iter_mut().zip(u.as_mut()) {
-            maxima |= s.equal(*g, largest);
             *u = s.add(s.mul(*u, keep), share);
             let term = s.if_equal(*u, zero, nothing, s.mul(*u, unit));
             *g = s.mul_add(*g, factor, term);
         }
-        if maxima != 0 { self.terms.at_maxima(s, e, u, g) } else { g }
+        if maxima != 0 { self.terms.at_maxima(s, maxima, u, g) } else { g }
     }
 }
 

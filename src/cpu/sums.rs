@@ -2,15 +2,17 @@
 
 use std::ops::Range;
 
+use half::{bf16, f16};
+
 use super::chunk::{self, COLUMNS};
 use super::keep::Kept;
 use super::kernel::{Kernel, Target};
-use super::memory::{Ahead, Row};
-use super::numbers;
+use super::memory::{Ahead, Element, Row};
+use super::numbers::{self, InMemory};
 use super::partial::{Largest, Partial};
 use super::scratch::Scratch;
 use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
-use crate::{Outputs, Problem};
+use crate::{DType, Outputs, Problem};
 
 /// Columns whose sums are made in one go: large enough to be worth a task of its own.
 const SEGMENT: usize = 16 * COLUMNS;
@@ -52,9 +54,12 @@ impl Kernel<'_> {
         let squash = &self.squash;
         let mut sums = Partial::EMPTY;
         let mut exponential = squash.exponential(s, 0.0);
-        let next = match kept {
-            // Non-temporal stores use the same buffers as loads into the first-level cache.
-            Some(_) if scratch.writer.streams() => Next { skipped: COLUMNS, into: Level::Second },
+        let next = match (target, &kept) {
+            // Non-temporal stores use the same buffers as loads into the first-level cache. With
+            // probabilities, the second one has enough to hold.
+            (Target::Class(_), Some(_)) if scratch.writer.streams() => {
+                Next { skipped: COLUMNS, into: Level::Second }
+            }
             _ => Next { skipped: 0, into: Level::First },
         };
         for (first, len) in Self::chunks(columns) {
@@ -178,6 +183,12 @@ impl Kernel<'_> {
     ) -> Option<(f64, f64)> {
         let u = &mut u[..y.len()];
         let of_u = match (target, self.class_weights) {
+            (Target::Probabilities(q), None)
+                if q.stride == 1 && self.problem.label_smoothing == 0.0 =>
+            {
+                let (columns, ahead) = (first..first + len, next.of(q, first + len));
+                return Some(s.call(Unmixed { q, columns, largest, y, ahead }));
+            }
             (Target::Probabilities(q), _) => {
                 self.mix(s, q, first, len, u);
                 q
@@ -192,7 +203,8 @@ impl Kernel<'_> {
                 return Some((chunk::distances(s, largest, y), len as f64));
             }
         };
-        Some(chunk::weighted(s, largest, y, u, next.of(of_u, first + len)))
+        let u = InMemory::new(u, len);
+        Some(chunk::weighted(s, largest, y, &u, next.of(of_u, first + len)))
     }
 
     /// The sum of u of probability targets over a segment of a row.
@@ -313,6 +325,37 @@ impl Vectorised for Mix<'_> {
     fn run<S: Simd>(self, s: S) {
         let Mix { kernel, q, first, len, u } = self;
         kernel.mixed(s, q, first, len, u);
+    }
+}
+
+/// [`chunk::weighted`] of packed probabilities as they are.
+struct Unmixed<'a> {
+    q: Row,
+    columns: Range<usize>,
+    largest: f32,
+    y: &'a [Lanes],
+    ahead: Ahead,
+}
+
+impl Vectorised for Unmixed<'_> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> (f64, f64) {
+        match self.q.dtype {
+            DType::F32 => self.weighted::<S, f32>(s),
+            DType::F16 => self.weighted::<S, f16>(s),
+            DType::BF16 => self.weighted::<S, bf16>(s),
+            other => unreachable!("a kernel of {other}"),
+        }
+    }
+}
+
+impl Unmixed<'_> {
+    #[inline(always)]
+    fn weighted<S: Simd, T: Element>(self, s: S) -> (f64, f64) {
+        let Unmixed { q, columns, largest, y, ahead } = self;
+        chunk::weighted(s, largest, y, &q.packed::<T>(columns), ahead)
     }
 }
 

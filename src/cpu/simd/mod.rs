@@ -67,6 +67,15 @@ impl<T> Lanes<T> {
     }
 }
 
+/// The lanes in a set, of which each has a bit, the first the lowest.
+pub(crate) fn lanes_of(mut set: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let lane = set.trailing_zeros() as usize;
+        set &= set.checked_sub(1)?;
+        Some(lane)
+    })
+}
+
 /// A cache line, the unit of non-temporal stores.
 pub(crate) type Line = Lanes<u16>;
 
@@ -178,6 +187,16 @@ pub(crate) trait Simd: Copy {
     fn if_less(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// The lanes where a and b are equal: a bit for each, the first the lowest.
     fn equal(self, a: Self::V, b: Self::V) -> u32;
+    /// The same in a block.
+    #[inline(always)]
+    fn find(self, block: Self::Block, value: Self::V) -> u32 {
+        let mut found = 0;
+        let width = LANES / block.as_ref().len();
+        for (register, &v) in block.as_ref().iter().enumerate() {
+            found |= self.equal(v, value) << (register * width);
+        }
+        found
+    }
 }
 
 /// What is compiled for an instruction set. Implementations are `#[inline(always)]`, and so is all
