@@ -10,7 +10,7 @@ use super::keep::Kept;
 use super::kernel::{Kernel, Target};
 use super::math::{Exponential, HEADROOM, MAX_ABOVE};
 use super::memory::{self, Element, Row};
-use super::numbers::{Affine, Exponentials, InMemory, Mix};
+use super::numbers::{Affine, Exponentials, InMemory};
 use super::scratch::Scratch;
 use super::simd::{LANES, Lanes, Level, Simd, Vectorised, lanes_of};
 use super::waiting::{Of, Waiting};
@@ -79,62 +79,55 @@ impl Kernel<'_> {
             reference = own;
         };
         let kept = kept.filter(|_| made.terms.ordinary[0]);
-        let whole = kept.filter(|_| of_kept.is_some());
-        if let (Target::Class(class), Some(map)) = (target, self.map(&made.terms, 0)) {
-            if let Some(kept) = whole {
-                let e = [chunk::get(kept.e, class)];
-                let [value] = self.at_target(s, &made.rows, &made.terms, &e);
-                return self.write_kept(s, row, map, (class, value), kept, &mut scratch.writer);
+        if let (Some(kept), Some(_)) = (kept, of_kept) {
+            let e = [chunk::get(kept.e, target.class())];
+            let [at_target] = self.at_target(s, &made.rows, &made.terms, &e);
+            if self.write_kept(s, row, target, made.terms, at_target, kept, &mut scratch.writer) {
+                return;
             }
+        }
+        if let (Target::Class(class), Some(map)) = (target, self.map(&made.terms)) {
             let identity = self.squash.is_identity(softmax.shift);
             if made.logits.stride == 1 && identity && !made.terms.lowered[0] {
                 return self.write_direct(s, made, class, map, &mut scratch.writer);
             }
         }
-        if let (Target::Probabilities(q), Some(mix), Some(kept)) = (target, self.plain_mix(), whole)
-            && q.stride == 1
-            && !self.squash.has_slopes()
-        {
-            return self.write_mixed(s, made, q, mix, kept, &mut scratch.writer);
-        }
         self.write_chunks(s, made, kept, scratch);
     }
 
-    /// Writes a gradient of kept exponentials and probabilities, or lets it wait.
+    /// Writes the gradient of a row of which all exponentials are kept, or lets it wait; says whether it
+    /// can. `at_target`: what it is at the class of the target, before slopes.
     #[inline(always)]
-    fn write_mixed<S: Simd>(
-        &self,
-        s: S,
-        made: OneRow<S>,
-        probabilities: Row,
-        mix: Mix,
-        kept: &Kept,
-        writer: &mut Writer,
-    ) {
-        let (row, classes, place) = (made.dlogits, made.columns.len(), kept.place);
-        let of = Of::Probabilities { probabilities, mix, terms: made.terms };
-        writer.write_or_wait(s, Waiting { row, place, classes, of }, kept);
-    }
-
-    /// Writes a gradient of kept exponentials, or lets it wait. `hit`: the class of the target, and the
-    /// gradient there before slopes.
-    #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn write_kept<S: Simd>(
         &self,
         s: S,
         row: usize,
-        map: Affine,
-        (class, mut value): (usize, f32),
+        target: Target,
+        terms: Terms,
+        at_target: f32,
         kept: &Kept,
         writer: &mut Writer,
-    ) {
-        let Some(dlogits) = self.call.dlogits else { return };
-        if self.squash.has_slopes() {
-            value *= chunk::get(kept.slope, class);
-        }
+    ) -> bool {
+        let has_slopes = self.squash.has_slopes();
+        let of = match target {
+            Target::Class(class) => {
+                let Some(map) = self.map(&terms) else { return false };
+                let slope = if has_slopes { chunk::get(kept.slope, class) } else { 1.0 };
+                Of::Class { map, special: Some((class, at_target * slope)) }
+            }
+            Target::Probabilities(probabilities) => {
+                let Some(mix) = self.plain_mix() else { return false };
+                if probabilities.stride != 1 || has_slopes {
+                    return false;
+                }
+                Of::Probabilities { probabilities, mix, terms }
+            }
+        };
+        let Some(dlogits) = self.call.dlogits else { return false };
         let (row, classes) = (dlogits.row(row, self.call.inner), self.problem.classes);
-        let (place, of) = (kept.place, Of::Class { map, special: Some((class, value)) });
-        writer.write_or_wait(s, Waiting { row, place, classes, of }, kept);
+        writer.write_or_wait(s, Waiting { row, place: kept.place, classes, of }, kept);
+        true
     }
 
     /// Writes a gradient of logits as they are, without a detour through scratch memory.
@@ -225,9 +218,9 @@ impl Kernel<'_> {
 
     /// The function from exponentials to the gradient before slopes, where it is the same for all classes
     /// but that of the target.
-    pub(super) fn map<const N: usize>(&self, terms: &Terms<N>, row: usize) -> Option<Affine> {
+    fn map(&self, terms: &Terms) -> Option<Affine> {
         let weighted = self.class_weights.is_some() && self.problem.label_smoothing != 0.0;
-        let map = Affine { factor: terms.factor[row], term: -terms.of_u[row] };
+        let map = Affine { factor: terms.factor[0], term: -terms.of_u[0] };
         (!weighted).then_some(map)
     }
 
@@ -469,6 +462,24 @@ impl Terms {
 }
 
 impl<const N: usize> Terms<N> {
+    /// Those of one row.
+    pub(super) fn of(&self, row: usize) -> Terms {
+        Terms {
+            factor: [self.factor[row]],
+            of_u: [self.of_u[row]],
+            largest: [self.largest[row]],
+            lowered: [self.lowered[row]],
+            ordinary: [self.ordinary[row]],
+            unit: [self.unit[row]],
+            z_part: [self.z_part[row]],
+            s: [self.s[row]],
+            mass: [self.mass[row]],
+            hit: [self.hit[row]],
+            even: [self.even[row]],
+            slope: self.slope,
+        }
+    }
+
     /// The gradient at a maximum of a row, before slopes, for a u of probabilities.
     #[inline(always)]
     pub(super) fn at_maximum(&self, row: usize, u: f64) -> f32 {

@@ -101,27 +101,23 @@ impl Kernel<'_> {
         let terms = self.terms(rows, softmax, largest);
         let mut e = [0.0; ROWS];
         for (index, e) in e.iter_mut().enumerate() {
-            if let (Some(Target::Class(class)), Some(kept)) =
-                (targets[index], next.row(index, last))
-            {
-                *e = chunk::get(kept.e, class);
+            if let (Some(target), Some(kept)) = (targets[index], next.row(index, last)) {
+                *e = chunk::get(kept.e, target.class());
             }
         }
         let at_target = self.at_target(s, rows, &terms, &e);
         for (index, target) in targets.iter().enumerate() {
             let Some(target) = *target else { continue };
             let (row, kept) = (rows.first + index, next.row(index, last));
-            match (target, self.map(&terms, index), kept.as_ref()) {
-                (Target::Class(class), Some(map), Some(kept)) if terms.ordinary[index] => {
-                    let hit = (class, at_target[index]);
-                    self.write_kept(s, row, map, hit, kept, &mut scratch.writer);
-                }
-                (.., kept) => {
-                    let columns = 0..self.problem.classes;
-                    let softmax = softmax.of(index);
-                    s.call(Gradient { kernel: self, row, columns, target, softmax, scratch, kept });
+            let (kept, at_target) = (kept.as_ref(), at_target[index]);
+            if let (Some(kept), true) = (kept, terms.ordinary[index]) {
+                let (terms, writer) = (terms.of(index), &mut scratch.writer);
+                if self.write_kept(s, row, target, terms, at_target, kept, writer) {
+                    continue;
                 }
             }
+            let (columns, softmax) = (0..self.problem.classes, softmax.of(index));
+            s.call(Gradient { kernel: self, row, columns, target, softmax, scratch, kept });
         }
     }
 }

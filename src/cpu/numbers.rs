@@ -121,6 +121,13 @@ pub(super) struct Mix {
     pub share: f32,
 }
 
+impl Mix {
+    /// Whether u is not the probability itself.
+    fn changes(self) -> bool {
+        (self.keep, self.share) != (1.0, 0.0)
+    }
+}
+
 impl<S: Simd, T: Element> Numbers<S> for Mixed<'_, T> {
     #[inline(always)]
     fn len(&self) -> usize {
@@ -136,7 +143,9 @@ impl<S: Simd, T: Element> Numbers<S> for Mixed<'_, T> {
         let (e, mut u) = (self.e.block(s, at), self.probabilities.block(s, at));
         let (mut g, maxima) = (e, s.find(e, largest));
         for (g, u) in g.as_mut().iter_mut().zip(u.as_mut()) {
-            *u = s.add(s.mul(*u, keep), share);
+            if self.mix.changes() {
+                *u = s.add(s.mul(*u, keep), share);
+            }
             let term = s.if_equal(*u, zero, nothing, s.mul(*u, unit));
             *g = s.mul_add(*g, factor, term);
         }

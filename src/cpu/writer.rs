@@ -144,10 +144,10 @@ impl<'a> Writer<'a> {
             at = len.min(per_line - into_line);
             self.append(s, data.cast(), &rounded::<S, T>(s, numbers, special, 0).0[..at]);
         }
-        let mut left = blocks;
-        while left > 0 && at + LANES <= len {
+        let place = special.map_or(usize::MAX, |(place, _)| place);
+        for _ in 0..blocks.min((len - at) / LANES) {
             let to = data.wrapping_add(at);
-            if special.is_some_and(|(place, _)| (at..at + LANES).contains(&place)) {
+            if place.wrapping_sub(at) < LANES {
                 let lanes = rounded::<S, T>(s, numbers, special, at);
                 stream_lines(s, lanes.lines(), to.cast());
             } else {
@@ -156,7 +156,6 @@ impl<'a> Writer<'a> {
                 T::stream(s, block, unsafe { &mut *to.cast::<Lanes<T>>() });
             }
             at += LANES;
-            left -= 1;
         }
         if at < len && at + LANES > len {
             let lanes = rounded::<S, T>(s, numbers, special, at);
