@@ -2,13 +2,16 @@
 //! what each call computes, in their order: kernel, type, classes, logits.
 //!
 //! On one thread, with logits in the first-level cache or the second: the count is of the arithmetic
-//! and of what each row costs. And with a gradient that is too large for the caches (`large`), which
-//! other code writes.
+//! and of what each row costs. With probabilities in the place of classes (`soft`). And with a gradient
+//! that is too large for the caches (`large`), which other code writes.
 
 use std::hint::black_box;
 
 use half::{bf16, f16};
-use xent::{Args, BackwardArgs, Context, ContextOptions, Device, Element, Outputs, Plan, Problem};
+use xent::{
+    Args, BackwardArgs, Context, ContextOptions, DType, Device, Element, Outputs, Plan, Problem,
+    View,
+};
 
 /// Rows of many classes, where the loop over classes is all; of 1000, where what a row costs shows;
 /// and of few, which have kernels of their own.
@@ -30,9 +33,13 @@ fn type_of_logits<T: Element>(convert: impl Fn(f32) -> T) {
         let mut stats = vec![0f32; 2 * rows];
         let mut loss = 0f32;
         let mut dlogits = logits.clone();
-        count_fused("fused", classes, &logits, &mut dlogits);
+        let share = 1.0 / classes as f32;
+        let probabilities: Vec<T> =
+            numbers(logits.len()).map(|x| convert((8.0 + x) * share)).collect();
+        count_fused("fused", classes, (&targets).into(), DType::I64, &logits, &mut dlogits);
+        count_fused("soft", classes, (&probabilities).into(), T::DTYPE, &logits, &mut dlogits);
 
-        let forward = plan::<T>(classes, Outputs::LOSS | Outputs::STATS);
+        let forward = plan::<T>(classes, DType::I64, Outputs::LOSS | Outputs::STATS);
         let mut workspace = forward.workspace(rows).expect("a workspace");
         count::<T>("forward", rows, classes, &mut || {
             let args = Args::new(&logits, &targets).loss(&mut loss).stats(&mut stats);
@@ -47,26 +54,34 @@ fn type_of_logits<T: Element>(convert: impl Fn(f32) -> T) {
     for classes in [32_000, 1000] {
         let rows = LARGE / size_of::<T>() / classes + 1;
         let logits: Vec<T> = numbers(rows * classes).map(&convert).collect();
-        count_fused("large", classes, &logits, &mut logits.clone());
+        let (targets, mut dlogits) = (targets(rows, classes), logits.clone());
+        count_fused("large", classes, (&targets).into(), DType::I64, &logits, &mut dlogits);
     }
 }
 
-fn count_fused<T: Element>(kernel: &str, classes: usize, logits: &[T], dlogits: &mut [T]) {
-    let rows = logits.len() / classes;
-    let (targets, mut loss) = (targets(rows, classes), 0f32);
-    let fused = plan::<T>(classes, Outputs::LOSS | Outputs::DLOGITS);
+/// Loss and gradient, of targets of a type.
+fn count_fused<T: Element>(
+    kernel: &str,
+    classes: usize,
+    targets: View,
+    dtype: DType,
+    logits: &[T],
+    dlogits: &mut [T],
+) {
+    let (rows, mut loss) = (logits.len() / classes, 0f32);
+    let fused = plan::<T>(classes, dtype, Outputs::LOSS | Outputs::DLOGITS);
     let mut workspace = fused.workspace(rows).expect("a workspace");
     count::<T>(kernel, rows, classes, &mut || {
-        let args = Args::new(logits, &targets).loss(&mut loss).dlogits(&mut *dlogits);
+        let args = Args::new(logits, targets).loss(&mut loss).dlogits(&mut *dlogits);
         fused.run(args, &mut workspace).expect("a run");
     });
     black_box((loss, dlogits));
 }
 
-fn plan<T: Element>(classes: usize, outputs: Outputs) -> Plan {
+fn plan<T: Element>(classes: usize, targets: DType, outputs: Outputs) -> Plan {
     let options = ContextOptions::default().device(Device::cpu()).threads(1);
     let context = Context::new(options).expect("a context");
-    let problem = Problem::new(T::DTYPE, classes).outputs(outputs);
+    let problem = Problem::new(T::DTYPE, classes).targets(targets).outputs(outputs);
     Plan::new(&context, &problem).expect("a plan")
 }
 
