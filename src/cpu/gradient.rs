@@ -2,20 +2,17 @@
 
 use std::ops::Range;
 
-use half::{bf16, f16};
-
 use super::chunk::{self, COLUMNS};
 use super::finish::{Rows, Softmax};
 use super::keep::Kept;
 use super::kernel::{Kernel, Target};
 use super::math::{Exponential, HEADROOM, MAX_ABOVE};
-use super::memory::{self, Element, Row};
+use super::memory::{self, Element, Row, with_element};
 use super::numbers::{Affine, Exponentials, InMemory};
 use super::scratch::Scratch;
 use super::simd::{LANES, Lanes, Level, Simd, Vectorised, lanes_of};
 use super::waiting::{Of, Waiting};
 use super::writer::{Special, Writer};
-use crate::DType;
 use crate::call::Per;
 
 /// What the classes of rows share: the gradient is `factor` e - `of_u` u, where e are exponentials and u
@@ -142,12 +139,7 @@ impl Kernel<'_> {
     ) {
         let e = made.exponential.of(s, made.logits.get(class));
         let special = self.special(s, &made, class, e);
-        match made.logits.dtype {
-            DType::F32 => made.write_exponentials::<f32>(s, map, special, writer),
-            DType::F16 => made.write_exponentials::<f16>(s, map, special, writer),
-            DType::BF16 => made.write_exponentials::<bf16>(s, map, special, writer),
-            other => unreachable!("a kernel of {other}"),
-        }
+        with_element!(made.logits.dtype, T => made.write_exponentials::<T>(s, map, special, writer));
     }
 
     /// The gradient at the class of the target, whose exponential is e, if it is one of the columns.

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 
+use super::numbers::Numbers;
 use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
 use crate::DType;
 use crate::call::{Call, Strided};
@@ -111,6 +112,28 @@ pub(super) trait Element: Copy {
         lanes[0]
     }
 }
+
+/// Work for the element type of a kernel: `with_element!(dtype, T => work::<T>())`.
+macro_rules! with_element {
+    ($dtype:expr, $T:ident => $work:expr) => {
+        match $dtype {
+            $crate::DType::F32 => {
+                type $T = f32;
+                $work
+            }
+            $crate::DType::F16 => {
+                type $T = half::f16;
+                $work
+            }
+            $crate::DType::BF16 => {
+                type $T = half::bf16;
+                $work
+            }
+            other => unreachable!("a kernel of {other}"),
+        }
+    };
+}
+pub(super) use with_element;
 
 macro_rules! element {
     ($($type:ty: $zero:expr, $load:ident, $store:ident, $stream:ident;)*) => {$(
@@ -244,14 +267,15 @@ pub(super) struct Packed<T> {
     len: usize,
 }
 
-impl<T: Element> Packed<T> {
-    pub fn len(&self) -> usize {
+impl<S: Simd, T: Element> Numbers<S> for Packed<T> {
+    #[inline(always)]
+    fn len(&self) -> usize {
         self.len
     }
 
-    /// Those from `at` on, widened; 0 behind the last one.
+    /// Widened; 0 behind the last one.
     #[inline(always)]
-    pub fn block<S: Simd>(&self, s: S, at: usize) -> S::Block {
+    fn block(&self, s: S, at: usize) -> S::Block {
         let data = self.data.wrapping_add(at);
         if at + LANES <= self.len {
             // SAFETY: the call checked every class of the row.
@@ -300,12 +324,7 @@ impl Vectorised for Load<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        match self.row.dtype {
-            DType::F32 => self.elements::<S, f32>(s),
-            DType::F16 => self.elements::<S, f16>(s),
-            DType::BF16 => self.elements::<S, bf16>(s),
-            other => unreachable!("a kernel of {other}"),
-        }
+        with_element!(self.row.dtype, T => self.elements::<S, T>(s));
     }
 }
 

@@ -72,18 +72,6 @@ impl<S: Simd> Numbers<S> for InMemory<'_> {
     }
 }
 
-impl<S: Simd, T: Element> Numbers<S> for Packed<T> {
-    #[inline(always)]
-    fn len(&self) -> usize {
-        self.len()
-    }
-
-    #[inline(always)]
-    fn block(&self, s: S, at: usize) -> S::Block {
-        self.block(s, at)
-    }
-}
-
 /// Numbers in memory times slopes.
 pub(super) struct Sloped<'a> {
     pub numbers: InMemory<'a>,
@@ -131,7 +119,7 @@ impl Mix {
 impl<S: Simd, T: Element> Numbers<S> for Mixed<'_, T> {
     #[inline(always)]
     fn len(&self) -> usize {
-        self.probabilities.len()
+        Numbers::<S>::len(&self.probabilities)
     }
 
     #[inline(always)]
@@ -163,7 +151,7 @@ pub(super) struct Exponentials<S: Simd, T> {
 impl<S: Simd, T: Element> Numbers<S> for Exponentials<S, T> {
     #[inline(always)]
     fn len(&self) -> usize {
-        self.logits.len()
+        Numbers::<S>::len(&self.logits)
     }
 
     #[inline(always)]

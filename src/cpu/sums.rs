@@ -2,17 +2,15 @@
 
 use std::ops::Range;
 
-use half::{bf16, f16};
-
 use super::chunk::{self, COLUMNS};
 use super::keep::Kept;
 use super::kernel::{Kernel, Target};
-use super::memory::{Ahead, Element, Row};
+use super::memory::{Ahead, Row, with_element};
 use super::numbers::{self, InMemory};
 use super::partial::{Largest, Partial};
 use super::scratch::Scratch;
 use super::simd::{LANES, Lanes, Level, Simd, Vectorised};
-use crate::{DType, Outputs, Problem};
+use crate::{Outputs, Problem};
 
 /// Columns whose sums are made in one go: large enough to be worth a task of its own.
 const SEGMENT: usize = 16 * COLUMNS;
@@ -342,20 +340,8 @@ impl Vectorised for Unmixed<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> (f64, f64) {
-        match self.q.dtype {
-            DType::F32 => self.weighted::<S, f32>(s),
-            DType::F16 => self.weighted::<S, f16>(s),
-            DType::BF16 => self.weighted::<S, bf16>(s),
-            other => unreachable!("a kernel of {other}"),
-        }
-    }
-}
-
-impl Unmixed<'_> {
-    #[inline(always)]
-    fn weighted<S: Simd, T: Element>(self, s: S) -> (f64, f64) {
         let Unmixed { q, columns, largest, y, ahead } = self;
-        chunk::weighted(s, largest, y, &q.packed::<T>(columns), ahead)
+        with_element!(q.dtype, T => chunk::weighted(s, largest, y, &q.packed::<T>(columns), ahead))
     }
 }
 

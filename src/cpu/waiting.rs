@@ -3,16 +3,13 @@
 //! Memory takes longer to write than the gradient to be made of kept exponentials. So such rows wait,
 //! and are written little by little while the exponentials of the next ones are computed.
 
-use half::{bf16, f16};
-
 use super::gradient::Terms;
 use super::keep::{Half, Kept};
 use super::medium;
-use super::memory::{Element, Row};
+use super::memory::{Row, with_element};
 use super::numbers::{Affine, InMemory, Mix, Mixed, Numbers, Sloped};
 use super::simd::{LANES, Lanes, Line, Simd, Vectorised};
 use super::writer::{Special, Writer};
-use crate::DType;
 
 /// Lines that are written at a time while exponentials are computed: as many as a processor lets wait.
 const LINES: usize = 64;
@@ -132,26 +129,18 @@ impl Vectorised for FromKept<'_, '_> {
                 let slopes = InMemory::new(slopes, classes);
                 self.write(s, &Sloped { numbers, slopes }, *special)
             }
-            Of::Probabilities { probabilities, .. } => match probabilities.dtype {
-                DType::F32 => self.write_mixed::<S, f32>(s),
-                DType::F16 => self.write_mixed::<S, f16>(s),
-                DType::BF16 => self.write_mixed::<S, bf16>(s),
-                other => unreachable!("a kernel of {other}"),
-            },
+            Of::Probabilities { probabilities, mix, terms } => {
+                let (e, mix) = (InMemory::new(e, classes), *mix);
+                with_element!(probabilities.dtype, T => {
+                    let probabilities = probabilities.packed::<T>(0..classes);
+                    self.write(s, &Mixed { e, probabilities, mix, terms }, None)
+                })
+            }
         }
     }
 }
 
 impl FromKept<'_, '_> {
-    #[inline(always)]
-    fn write_mixed<S: Simd, T: Element>(self, s: S) -> usize {
-        let Of::Probabilities { probabilities, mix, terms } = &self.row.of else { return 0 };
-        let classes = self.row.classes;
-        let e = InMemory::new(self.kept.0, classes);
-        let probabilities = probabilities.packed(0..classes);
-        self.write(s, &Mixed::<T> { e, probabilities, mix: *mix, terms }, None)
-    }
-
     #[inline(always)]
     fn write<S: Simd>(self, s: S, numbers: &impl Numbers<S>, special: Special) -> usize {
         self.writer.write_part(s, &self.row.row, 0, numbers, special, self.at, self.blocks)

@@ -5,13 +5,10 @@
 //! line that is not yet whole is kept until the next row completes it, so that it is written once.
 #![allow(unsafe_code)] // memory of a call
 
-use half::{bf16, f16};
-
-use super::memory::{Element, Row};
+use super::memory::{Element, Row, with_element};
 use super::numbers::{InMemory, Numbers};
 use super::simd::{LANES, Lanes, Line, Simd, Vectorised};
 use super::waiting::Queue;
-use crate::DType;
 
 const LINE: usize = size_of::<Line>();
 
@@ -81,12 +78,9 @@ impl<'a> Writer<'a> {
         at: usize,
         blocks: usize,
     ) -> usize {
-        match row.dtype {
-            DType::F32 => self.write_as::<S, f32>(s, row, first, numbers, special, at, blocks),
-            DType::F16 => self.write_as::<S, f16>(s, row, first, numbers, special, at, blocks),
-            DType::BF16 => self.write_as::<S, bf16>(s, row, first, numbers, special, at, blocks),
-            other => unreachable!("a kernel of {other}"),
-        }
+        with_element!(row.dtype, T => {
+            self.write_as::<S, T>(s, row, first, numbers, special, at, blocks)
+        })
     }
 
     #[inline(always)]
